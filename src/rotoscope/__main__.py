@@ -1,0 +1,5 @@
+"""python -m rotoscope."""
+
+from rotoscope.cli import app
+
+app()

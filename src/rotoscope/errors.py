@@ -1,0 +1,199 @@
+"""Everything Rotoscope raises on purpose, and what the reader can do about it.
+
+RotoscopeError
+├── OperatorError            the operator's set-up is wrong: the command ends with the sentence
+├── LeaseLostError           another worker owns the job now: stop and discard
+├── RequestError             an HTTP request is answered with an error
+│   ├── UnauthorizedError       401 / 400004
+│   ├── ForbiddenError          403 / 403001
+│   ├── UnknownRequestError     404 / 404001
+│   ├── UnknownModelError       404 / 400001
+│   ├── NotJsonError            400 / 422001
+│   ├── InvalidInputError       422 / 422001, one entry per wrong field
+│   ├── BodyTooLargeError       413 / 413001
+│   ├── WrongContentTypeError   415 / 415001
+│   ├── ConflictError           409 / 409001
+│   └── UnavailableError        503 / 503001, with Retry-After
+└── JobError                 a job ends as failed, with a code and a sentence
+    ├── FileDownloadError       file_download_error
+    ├── FileTooLargeError       file_too_large
+    ├── UnsupportedVideoError   unsupported_video_format
+    ├── VideoTooShortError      video_too_short
+    ├── VideoTooLargeError      video_too_large
+    ├── UnsupportedImageError   unsupported_image_format
+    ├── LoraDownloadError       lora_download_error
+    ├── LoraIncompatibleError   lora_incompatible
+    ├── CheckpointError         checkpoint_unavailable
+    ├── OutOfMemoryError        out_of_memory
+    ├── WorkerLostError         worker_lost
+    └── InternalError           internal_error
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+
+class RotoscopeError(Exception):
+    """The root of the tree; its text is a sentence for the person who reads it."""
+
+
+class OperatorError(RotoscopeError):
+    """A setting, a file or the machine does not fit; the text says what to change."""
+
+
+class LeaseLostError(RotoscopeError):
+    """The server no longer accepts this attempt: its lease ran out or the job ended."""
+
+
+class RequestError(RotoscopeError):
+    """An HTTP request that is refused; `status` and `error_code` go into the answer."""
+
+    status: ClassVar[int] = 500
+    error_code: ClassVar[int] = 500001
+    retry_after_s: int | None = None
+
+    @property
+    def detail(self) -> Sequence[Mapping[str, Any]] | None:
+        return None
+
+
+class UnauthorizedError(RequestError):
+    status = 401
+    error_code = 400004
+
+
+class ForbiddenError(RequestError):
+    status = 403
+    error_code = 403001
+
+
+class UnknownRequestError(RequestError):
+    status = 404
+    error_code = 404001
+
+
+class UnknownModelError(RequestError):
+    status = 404
+    error_code = 400001
+
+
+class NotJsonError(RequestError):
+    status = 400
+    error_code = 422001
+
+
+class InvalidInputError(RequestError):
+    """The body does not fit the schema.
+
+    `detail` lists every wrong field as `{loc, msg, type, input?}`, with `loc` starting at `body`.
+    """
+
+    status = 422
+    error_code = 422001
+
+    def __init__(self, detail: Sequence[Mapping[str, Any]]) -> None:
+        fields = [".".join(str(part) for part in entry["loc"][1:]) or "body" for entry in detail]
+        super().__init__(f"The input does not fit the schema: {', '.join(dict.fromkeys(fields))}.")
+        self._detail = detail
+
+    @property
+    def detail(self) -> Sequence[Mapping[str, Any]]:
+        return self._detail
+
+
+class BodyTooLargeError(RequestError):
+    status = 413
+    error_code = 413001
+
+
+class WrongContentTypeError(RequestError):
+    status = 415
+    error_code = 415001
+
+
+class ConflictError(RequestError):
+    status = 409
+    error_code = 409001
+
+
+class UnavailableError(RequestError):
+    status = 503
+    error_code = 503001
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class JobError(RotoscopeError):
+    """A job that cannot be done: `code` and the sentence are what the caller sees.
+
+    Args:
+        message: What was wrong and what would be right, in one or two sentences.
+        field: The input field at fault, such as `video_url` or `loras.0.path`, if there is one.
+        retryable: Whether the same request may work later; None takes the class's own answer.
+    """
+
+    code: ClassVar[str] = "internal_error"
+    usually_retryable: ClassVar[bool] = False
+
+    def __init__(
+        self, message: str, *, field: str | None = None, retryable: bool | None = None
+    ) -> None:
+        super().__init__(message)
+        self.field = field
+        self.retryable = self.usually_retryable if retryable is None else retryable
+
+
+class FileDownloadError(JobError):
+    code = "file_download_error"
+
+
+class FileTooLargeError(JobError):
+    code = "file_too_large"
+
+
+class UnsupportedVideoError(JobError):
+    code = "unsupported_video_format"
+
+
+class VideoTooShortError(JobError):
+    code = "video_too_short"
+
+
+class VideoTooLargeError(JobError):
+    code = "video_too_large"
+
+
+class UnsupportedImageError(JobError):
+    code = "unsupported_image_format"
+
+
+class LoraDownloadError(JobError):
+    code = "lora_download_error"
+
+
+class LoraIncompatibleError(JobError):
+    code = "lora_incompatible"
+
+
+class CheckpointError(JobError):
+    code = "checkpoint_unavailable"
+
+
+class OutOfMemoryError(JobError):
+    code = "out_of_memory"
+
+
+class WorkerLostError(JobError):
+    code = "worker_lost"
+    usually_retryable = True
+
+
+class InternalError(JobError):
+    code = "internal_error"
+    usually_retryable = True
+
+
+JOB_ERRORS: dict[str, type[JobError]] = {leaf.code: leaf for leaf in JobError.__subclasses__()}
+"""Every code a failed job can carry; the documented list is made from it."""

@@ -1,0 +1,1 @@
+"""Jobs: what they are, how they change, and where they are kept."""

@@ -1,0 +1,1 @@
+"""Video, image and sound files: fetched, read and written."""

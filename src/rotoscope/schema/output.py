@@ -1,0 +1,187 @@
+"""What the Model API answers, and what a finished job leaves behind.
+
+Two vocabularies: a run that ended is `completed` on /status whether it worked or not, while
+/result says `succeeded` or `failed`. Inside there is one state per outcome; the two tables here
+are the only place that translates.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+
+StatusWord = Literal["in_queue", "in_progress", "completed", "cancelled"]
+ResultWord = Literal["in_queue", "in_progress", "succeeded", "failed", "cancelled"]
+
+STATUS_WORD: dict[str, StatusWord] = {
+    "in_queue": "in_queue",
+    "in_progress": "in_progress",
+    "succeeded": "completed",
+    "failed": "completed",
+    "cancelled": "cancelled",
+}
+RESULT_WORD: dict[str, ResultWord] = {
+    "in_queue": "in_queue",
+    "in_progress": "in_progress",
+    "succeeded": "succeeded",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
+
+# ISO 8601, UTC, always with microseconds.
+Timestamp = Annotated[
+    datetime,
+    PlainSerializer(lambda t: t.isoformat(timespec="microseconds"), return_type=str),
+]
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Progress(Answer):
+    """How far a running job is, right across both passes of a two-stage generation."""
+
+    stage: str = Field(description="What is being done, such as fetch, denoise, refine, encode.")
+    stages: list[str] = Field(description="All stages of this job, in order.")
+    step: int = Field(ge=0, description="Steps of this stage that are done.")
+    steps: int = Field(ge=0, description="Steps this stage has.")
+    fraction: float = Field(ge=0, le=1, description="Share of the whole job that is done.")
+    eta_s: float | None = Field(None, ge=0, description="Seconds left, once it can be estimated.")
+
+
+class Adjustment(Answer):
+    """A value that was changed, so that nothing is adjusted silently."""
+
+    field: str
+    asked: Any
+    used: Any
+    why: str
+
+
+class Failure(Answer):
+    code: str = Field(description="One of the documented error codes.")
+    message: str = Field(description="What was wrong and what would be right.")
+    field: str | None = Field(None, description="The input field at fault.")
+    retryable: bool = Field(description="Whether the same request may work later.")
+
+
+class Output(Answer):
+    """The vendor's shape; this model fills `video` alone."""
+
+    video: str | None = None
+    image: str | None = None
+    videos: list[str] | None = None
+    images: list[str] | None = None
+
+
+class Media(Answer):
+    """Facts of the file that `output` points to."""
+
+    content_type: str
+    size: int = Field(description="Bytes.")
+    width: int
+    height: int
+    fps: str = Field(description="Frames a second as an exact fraction, such as 30000/1001.")
+    frames: int
+    duration_s: float
+    audio: bool
+
+
+class LoraFacts(Answer):
+    path: str
+    scale: float
+    sha256: str
+    rank: int
+    layers: int = Field(description="Layers of the model that the LoRA changes.")
+
+
+class Manifest(Answer):
+    """What was really done: enough to make the clip again."""
+
+    model_id: str
+    checkpoint: str
+    prompt: str
+    negative_prompt: str
+    seed: int
+    width: int
+    height: int
+    frames: int
+    fps: str
+    steps: int
+    guidance_scale: float
+    multiscale: bool
+    audio: bool
+    video_strength: float
+    source_sha256: str
+    image_sha256: str | None
+    loras: list[LoraFacts]
+    versions: dict[str, str] = Field(description="Of Rotoscope, torch, diffusers and av.")
+
+
+class Outcome(Answer):
+    """What a job that succeeded leaves in its row."""
+
+    file: str = Field(description="The stored file's key.")
+    media: Media
+    metrics: dict[str, float] = Field(description="Seconds per stage.")
+    manifest: Manifest
+
+
+class Submitted(Answer):
+    request_id: str
+    status_url: str
+    result_url: str
+    cancel_url: str
+    warnings: list[Adjustment] = []
+
+
+class Status(Answer):
+    request_id: str
+    status: StatusWord
+    status_url: str
+    result_url: str
+    queue_position: int | None = Field(None, ge=1, description="1 is next; only while queued.")
+    progress: Progress | None = Field(None, description="Only while running.")
+    warnings: list[Adjustment] | None = None
+    error: Failure | None = Field(None, description="Only when the run failed.")
+
+
+class Result(Answer):
+    request_id: str
+    status: ResultWord
+    output: Output | None = Field(None, description="Only when the run succeeded.")
+    error: Failure | None = Field(None, description="Only when the run failed.")
+    media: Media | None = None
+    metrics: dict[str, float] | None = None
+    manifest: Manifest | None = None
+    warnings: list[Adjustment] | None = None
+    created_at: Timestamp
+    finished_at: Timestamp | None
+    cost: float | None = Field(None, description="US dollars; only with include_cost=true.")
+
+
+class Cancelled(Answer):
+    request_id: str
+    status: StatusWord
+    outcome: Literal["cancelled", "not_cancellable"]
+
+
+class Uploaded(Answer):
+    url: str = Field(description="Usable as video_url, image_url or a LoRA's path.")
+    sha256: str
+    size: int
+    expires_at: Timestamp
+
+
+class FieldError(Answer):
+    loc: list[str | int]
+    msg: str
+    type: str
+    input: Any = None
+
+
+class ErrorBody(Answer):
+    error_code: int
+    error_message: str
+    detail: list[FieldError] | None = None

@@ -1,0 +1,69 @@
+"""What a worker and the server say to each other; both sides of it are Rotoscope's own.
+
+POST /v1/worker/claim                      Claim -> 200 Assignment, or 204: nothing to do
+POST /v1/worker/jobs/{id}/heartbeat        Heartbeat -> 204
+PUT  /v1/worker/jobs/{id}/files/{name}     the bytes -> 201 StoredFile
+POST /v1/worker/jobs/{id}/succeed          Succeed -> 204
+POST /v1/worker/jobs/{id}/fail             Fail -> 204
+POST /v1/worker/jobs/{id}/release          Release -> 204: hands the job back, no attempt counted
+GET  /v1/worker/uploads/{upload_id}        the bytes
+
+Every call carries `Authorization: Bearer <worker key>`, every call about a job the token of its
+claim (the file upload in the header `Lease-Token`). 409 means that the lease is lost: stop and
+discard. succeed, fail and release may be repeated with the same token after a lost answer.
+"""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rotoscope.schema.input import VideoToVideoInput
+from rotoscope.schema.output import Adjustment, Failure, Manifest, Media, Progress
+
+
+class Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Claim(Message):
+    worker_id: str = Field(min_length=1, max_length=200)
+    wait_s: float = Field(20, ge=0, le=60, description="How long to wait for a job.")
+
+
+class Assignment(Message):
+    request_id: str
+    model_id: str
+    attempt: int
+    token: str
+    lease_s: float
+    heartbeat_s: float
+    input: VideoToVideoInput
+
+
+class Heartbeat(Message):
+    token: str
+    progress: Progress | None = None
+    warnings: tuple[Adjustment, ...] = ()
+
+
+class StoredFile(Message):
+    key: str
+    size: int
+    sha256: str
+
+
+class Succeed(Message):
+    token: str
+    file: str = Field(description="The key that the file upload answered.")
+    media: Media
+    metrics: dict[str, float]
+    manifest: Manifest
+    warnings: tuple[Adjustment, ...] = ()
+
+
+class Fail(Message):
+    token: str
+    error: Failure
+    warnings: tuple[Adjustment, ...] = ()
+
+
+class Release(Message):
+    token: str

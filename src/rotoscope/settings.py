@@ -1,0 +1,121 @@
+"""Every setting in one table: name, default, help.
+
+A setting comes from the command line where a command has an option for it, else from the
+environment (`ROTOSCOPE_` and the name in capitals; lists are separated by commas), else from the
+TOML file that `ROTOSCOPE_CONFIG` names (`rotoscope.toml` in the working folder if unset), else
+from the default here. It is read once, in cli.py, and handed to the parts that need it.
+"""
+
+import os
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal
+
+from platformdirs import user_data_path
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+MIB = 1024 * 1024
+
+
+def _split(value: object) -> object:
+    return (
+        [part.strip() for part in value.split(",") if part.strip()]
+        if isinstance(value, str)
+        else value
+    )
+
+
+Strings = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
+
+
+class Settings(BaseSettings):
+    """The table. `docs/reference/settings.md` is generated from it."""
+
+    model_config = SettingsConfigDict(env_prefix="ROTOSCOPE_", frozen=True, extra="forbid")
+
+    # Where things are
+    data_dir: Path = Field(
+        default_factory=lambda: user_data_path("rotoscope"),
+        description="Folder of the job table, keys, uploads, outputs and checkpoints.",
+    )
+    lora_folders: Paths = Field(
+        (), description="Folders whose files may be named as a LoRA's local path."
+    )
+
+    # The web process
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    public_url: str | None = Field(
+        None, description="Base of the URLs in answers; unset: taken from each request."
+    )
+    trusted_proxies: Strings = Field(
+        (), description="Addresses or networks of proxies whose forwarded headers are believed."
+    )
+    anonymous: bool = Field(
+        default=False, description="Answer requests without a key; only on a loopback address."
+    )
+    max_body_bytes: int = Field(64 * MIB, description="Largest JSON body of a request.")
+    max_queue: int = Field(10_000, description="Queued jobs beyond which submits get a 503.")
+    upload_hours: float = Field(24, gt=0, description="How long an upload can be used.")
+
+    # Jobs
+    lease_s: float = Field(60, gt=0, description="Seconds without a heartbeat until a job is lost.")
+    heartbeat_s: float = Field(15, gt=0, description="Seconds between a worker's heartbeats.")
+    max_attempts: int = Field(2, ge=1, description="Attempts before a lost job is failed.")
+
+    # The worker
+    server_url: str = Field("http://127.0.0.1:8000", description="The server a worker works for.")
+    worker_key: SecretStr | None = Field(None, description="The key a worker presents.")
+    checkpoint: str = Field("mini", description="The checkpoint to open, by its registry name.")
+    checkpoint_dir: Path | None = Field(
+        None, description="A folder with the checkpoint's files; unset: below data_dir."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs.")
+    max_area: int | None = Field(
+        None,
+        ge=64 * 64,
+        description="Most pixels of a frame with video_size auto; unset: the checkpoint's own.",
+    )
+
+    # Fetching
+    fetch_private_hosts: Strings = Field(
+        (),
+        description="Host names, addresses or networks that inputs may be fetched from although "
+        "they are not public; plain http is allowed for these too.",
+    )
+    fetch_ca_file: Path | None = Field(
+        None, description="Extra certificate authorities for fetching inputs, as a PEM file."
+    )
+    fetch_timeout_s: float = Field(120, gt=0, description="Most seconds for one download.")
+    max_video_bytes: int = Field(100_000_000, description="Largest source video.")
+    max_image_bytes: int = Field(50_000_000, description="Largest first-frame image.")
+    max_lora_bytes: int = Field(10_000_000_000, description="Largest LoRA file.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = Path(os.environ.get("ROTOSCOPE_CONFIG", "rotoscope.toml"))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+
+    @property
+    def listens_on_loopback(self) -> bool:
+        if self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False

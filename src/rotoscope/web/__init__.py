@@ -1,0 +1,1 @@
+"""The HTTP server: the Model API, the worker protocol, files and documentation."""

@@ -1,0 +1,1 @@
+"""One process per GPU: claims jobs over HTTP, runs them, reports back."""
