@@ -1,0 +1,89 @@
+"""Pixels and sound to latents and back, and latents to twice their size.
+
+Latents are handed around normalised (zero mean, unit variance by the codec's own statistics) in
+float32; only the upsampler and the decoders see them as the codec made them.
+
+    F  latent frames           H, W  latent height and width
+    T  frames                  L  audio latents, 25 a second
+    S  samples                 M  mel bins of an audio latent
+"""
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from rotoscope.generation.models import Models
+from rotoscope.media.clip import Audio, Frames
+
+
+def encode_frames(models: Models, frames_THWC: Frames) -> Tensor:
+    """8m+1 frames to latents of 1 x C x (m+1) x H x W."""
+    pixels_BCTHW = rearrange(torch.from_numpy(frames_THWC), "t h w c -> 1 c t h w")
+    pixels_BCTHW = pixels_BCTHW.to(models.device, torch.float32) / 127.5 - 1
+    return encode_pixels(models, pixels_BCTHW)
+
+
+def encode_pixels(models: Models, pixels_BCTHW: Tensor) -> Tensor:
+    """The same for pixels in [-1, 1]; takes the mode of the codec's distribution."""
+    vae = models.vae
+    latents_BCFHW = vae.encode(pixels_BCTHW.to(vae.dtype)).latent_dist.mode()
+    return normalize(models, latents_BCFHW)
+
+
+def decode_frames(models: Models, latents_BCFHW: Tensor) -> Tensor:
+    """Latents to pixels, 1 x 3 x T x H x W in about [-1, 1]."""
+    vae = models.vae
+    pixels: Tensor = vae.decode(denormalize(models, latents_BCFHW).to(vae.dtype)).sample
+    return pixels
+
+
+def to_frames(pixels_BCTHW: Tensor) -> Frames:
+    scaled = (pixels_BCTHW.float() * 127.5 + 127.5).round_().clamp_(0, 255).to(torch.uint8)
+    frames: Frames = rearrange(scaled, "1 c t h w -> t h w c").cpu().numpy()
+    return frames
+
+
+def decode_audio(models: Models, audio_BLD: Tensor) -> Audio:
+    """Audio latents to sound; it ends some 30 ms before the picture, and is padded when muxed."""
+    vae, vocoder = models.audio_vae, models.vocoder
+    mel_bins = vae.config.mel_bins // vae.mel_compression_ratio
+    latents_BLD = audio_BLD * vae.latents_std.to(audio_BLD) + vae.latents_mean.to(audio_BLD)
+    latents_BCLM = rearrange(latents_BLD, "b l (c m) -> b c l m", m=mel_bins)
+    mel = vae.decode(latents_BCLM.to(vae.dtype)).sample
+    samples_CS = vocoder(mel)[0].float().clamp(-1, 1).cpu().numpy()
+    return Audio(samples_CS.astype(np.float32), vocoder.config.output_sampling_rate)
+
+
+def audio_shape(models: Models, duration_s: float) -> tuple[int, int, int]:
+    """Rows, latents and channels of the sound for `duration_s` seconds."""
+    vae = models.audio_vae
+    rate = vae.config.sample_rate / vae.config.mel_hop_length / vae.temporal_compression_ratio
+    channels = vae.config.latent_channels * vae.config.mel_bins // vae.mel_compression_ratio
+    return 1, round(duration_s * rate), channels
+
+
+def upsample(models: Models, latents_BCFHW: Tensor) -> Tensor:
+    """Latents of twice the height and width."""
+    upsampler = models.upsampler
+    return normalize(
+        models, upsampler(denormalize(models, latents_BCFHW).to(upsampler.dtype)).float()
+    )
+
+
+def normalize(models: Models, latents_BCFHW: Tensor) -> Tensor:
+    mean, std = _statistics(models, latents_BCFHW)
+    return ((latents_BCFHW - mean) * models.vae.config.scaling_factor / std).float()
+
+
+def denormalize(models: Models, latents_BCFHW: Tensor) -> Tensor:
+    mean, std = _statistics(models, latents_BCFHW)
+    return latents_BCFHW * std / models.vae.config.scaling_factor + mean
+
+
+def _statistics(models: Models, like: Tensor) -> tuple[Tensor, Tensor]:
+    vae = models.vae
+    return (
+        vae.latents_mean.view(1, -1, 1, 1, 1).to(like),
+        vae.latents_std.view(1, -1, 1, 1, 1).to(like),
+    )

@@ -1,0 +1,120 @@
+"""Open a checkpoint: its folder on disk becomes models on a device, ready to run.
+
+Weights are read from safetensors only. The whole checkpoint stays resident; leaner plans for
+smaller cards are not made yet, so a machine that is too small is refused before anything is read.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from diffusers import (
+    AutoencoderKLLTX2Audio,
+    AutoencoderKLLTX2Video,
+    LTX2VideoTransformer3DModel,
+)
+from diffusers.pipelines.ltx2 import LTX2LatentUpsamplerModel, LTX2TextConnectors, LTX2Vocoder
+from transformers import AutoTokenizer, Gemma3ForConditionalGeneration, PreTrainedTokenizerBase
+
+from rotoscope.errors import OperatorError
+from rotoscope.generation.mini import make_mini
+from rotoscope.generation.weights import (
+    GB,
+    Checkpoint,
+    find_checkpoint,
+    folder_of,
+    missing_files,
+    state_of,
+)
+from rotoscope.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """The parts of one checkpoint, on one device, in inference mode."""
+
+    checkpoint: Checkpoint
+    folder: Path
+    device: torch.device
+    tokenizer: PreTrainedTokenizerBase
+    text_encoder: Gemma3ForConditionalGeneration
+    connectors: LTX2TextConnectors
+    transformer: LTX2VideoTransformer3DModel
+    vae: AutoencoderKLLTX2Video
+    upsampler: LTX2LatentUpsamplerModel
+    audio_vae: AutoencoderKLLTX2Audio
+    vocoder: LTX2Vocoder
+
+
+def open_models(settings: Settings) -> Models:
+    """Open the configured checkpoint on the configured device.
+
+    Raises:
+        OperatorError: The checkpoint is unknown or incomplete, or the machine too small; said
+            before any weight is read.
+    """
+    checkpoint = find_checkpoint(settings.checkpoint)
+    folder = folder_of(checkpoint.name, settings)
+    if checkpoint.name == "mini" and not folder.is_dir():
+        make_mini(folder)
+    if missing_files(checkpoint, folder):
+        raise OperatorError(
+            f"{checkpoint.name} cannot be opened: {state_of(checkpoint.name, settings)[1]}."
+        )
+    device = pick_device(settings)
+    require_memory(checkpoint, device)
+    return _load(checkpoint, folder, device)
+
+
+def pick_device(settings: Settings) -> torch.device:
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise OperatorError(
+            "ROTOSCOPE_DEVICE is cuda, but torch finds no CUDA card; install the NVIDIA driver "
+            "and a CUDA build of torch, or set it to cpu."
+        )
+    if settings.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(settings.device)
+
+
+def memory_of(device: torch.device) -> int:
+    """Bytes that are free on the device: the card's memory, or the machine's."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
+
+
+def require_memory(checkpoint: Checkpoint, device: torch.device) -> None:
+    free = memory_of(device)
+    if free < checkpoint.memory_bytes:
+        raise OperatorError(
+            f"{checkpoint.name} needs {checkpoint.memory_bytes / GB:.1f} GB of memory and "
+            f"{device} has {free / GB:.1f} GB free; use a larger card, or the checkpoint mini."
+        )
+
+
+def _load(checkpoint: Checkpoint, folder: Path, device: torch.device) -> Models:
+    # bfloat16 is what LTX-2 was trained in; the small checkpoint runs on CPUs, in float32.
+    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+
+    def part(kind: Any, name: str) -> Any:
+        model = kind.from_pretrained(
+            folder / name, torch_dtype=dtype, use_safetensors=True, local_files_only=True
+        )
+        return model.to(device).eval().requires_grad_(requires_grad=False)
+
+    return Models(
+        checkpoint=checkpoint,
+        folder=folder,
+        device=device,
+        tokenizer=AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
+        text_encoder=part(Gemma3ForConditionalGeneration, "text_encoder"),
+        connectors=part(LTX2TextConnectors, "connectors"),
+        transformer=part(LTX2VideoTransformer3DModel, "transformer"),
+        vae=part(AutoencoderKLLTX2Video, "vae"),
+        upsampler=part(LTX2LatentUpsamplerModel, "latent_upsampler"),
+        audio_vae=part(AutoencoderKLLTX2Audio, "audio_vae"),
+        vocoder=part(LTX2Vocoder, "vocoder"),
+    )
