@@ -47,7 +47,6 @@ class Job:
     model_id: str
     key_id: str
     state: State
-    input: VideoToVideoInput
     attempt: int
     """Claims so far, less those that were released."""
     created_at: datetime
@@ -59,5 +58,12 @@ class Job:
     """What a succeeded job made."""
     failure: Failure | None = None
     """Why a failed job failed."""
-    token: str | None = None
-    """The lease token of the latest claim; only the worker that made it knows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A claimed job, and what only the worker that claimed it is told."""
+
+    job: Job
+    token: str
+    input: VideoToVideoInput

@@ -5,20 +5,26 @@ tests/schema/test_input.py compares them field by field with tests/data/publishe
 """
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
-    StringConstraints,
+    Tag,
     ValidationError,
     WithJsonSchema,
 )
+from pydantic_core import PydanticCustomError
 
 from rotoscope.errors import InvalidInputError, NotJsonError
+
+MODEL_ID = "ltx/ltx-2-19b/video-to-video/lora"
 
 VideoSizeName = Literal[
     "auto",
@@ -66,29 +72,43 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _source_uri(*schemes: str) -> Any:
-    """A URI of one of `schemes`, as text: the fetcher's own parser decides what it means.
+# Printable ASCII without the backslash: URL parsers disagree about all else. Data URIs are as long
+# as the body allows, others at most 2,048 characters.
+MEDIA_URI = r"^(?:(?:https?|rotoscope)://[!-\[\]-~]{1,2036}|data:[!-\[\]-~]+)$"
 
-    Data URIs are as long as the body allows, others at most 2,048 characters.
-    """
-    return Annotated[
-        str,
-        # No spaces, control characters or backslashes: URL parsers disagree about these.
-        StringConstraints(
-            pattern=rf"^((?:{'|'.join(schemes)})://[^\s\\\x00-\x1f\x7f]{{1,2040}}|"
-            r"data:[^\s\\\x00-\x1f\x7f]+)$"
-        ),
-        WithJsonSchema({"type": "string", "format": "uri"}),
-    ]
+
+def _media_uri(value: str) -> str:
+    if re.fullmatch(MEDIA_URI, value):
+        return value
+    raise PydanticCustomError(
+        "uri",
+        "Must be an https:// URL of at most 2,048 printable ASCII characters (others "
+        "percent-encoded), a data: URI, or the rotoscope:// URI that an upload answered.",
+    )
+
+
+def _size_kind(value: object) -> str | None:
+    """Decides between a name and {width, height}, so that an error is about one of them."""
+    match value:
+        case str():
+            return "name"
+        case dict() | Size():
+            return "size"
+        case _:
+            return None
 
 
 Integer = Annotated[int, BeforeValidator(_whole)]
-MediaUri = _source_uri("https", "http", "rotoscope")
+MediaUri = Annotated[
+    str,
+    AfterValidator(_media_uri),
+    WithJsonSchema({"type": "string", "format": "uri", "pattern": MEDIA_URI}),
+]
 
 
 class Contract(BaseModel):
     # A misspelt field is refused: ignoring it would spend minutes of GPU time.
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Lora(Contract):
@@ -112,6 +132,16 @@ class Size(Contract):
     height: Integer = Field(ge=64, le=4096, description="Pixels.")
 
 
+VideoSize = Annotated[
+    Annotated[VideoSizeName, Tag("name")] | Annotated[Size, Tag("size")],
+    Discriminator(
+        _size_kind,
+        custom_error_type="video_size",
+        custom_error_message="Must be the name of a size, such as auto, or {width, height}.",
+    ),
+]
+
+
 class VideoToVideoInput(Contract):
     prompt: str = Field(
         min_length=1,
@@ -133,7 +163,7 @@ class VideoToVideoInput(Contract):
         examples=[[{"path": "Lightricks/LTX-2-19b-IC-LoRA-Detailer", "scale": 1}]],
     )
     match_video_length: bool = Field(
-        True,
+        default=True,
         description="Take the number of frames from the source's duration and the output's fps; "
         "num_frames is then ignored.",
     )
@@ -143,29 +173,28 @@ class VideoToVideoInput(Contract):
         le=481,
         description="Frames to make when match_video_length is off; snapped to the nearest 8k+1.",
     )
-    video_size: VideoSizeName | Size = Field(
+    video_size: VideoSize = Field(
         "auto",
         description="auto keeps the source's aspect; a name or {width, height} crops to fit.",
     )
-    generate_audio: bool = Field(True, description="Make sound with the picture.")
+    generate_audio: bool = Field(default=True, description="Make sound with the picture.")
     use_multiscale: bool = Field(
-        True, description="Generate at half size first, then upsample and refine at full size."
+        default=True,
+        description="Generate at half size first, then upsample and refine at full size.",
     )
     match_input_fps: bool = Field(
-        True, description="Use the source's frame rate; fps is then ignored."
+        default=True, description="Use the source's frame rate; fps is then ignored."
     )
     fps: float = Field(
         25.0,
         ge=1,
         le=60,
-        allow_inf_nan=False,
         description="Frames a second when match_input_fps is off.",
     )
     guidance_scale: float = Field(
         3.0,
         ge=1,
         le=10,
-        allow_inf_nan=False,
         description="How closely to follow the prompt; 1 turns guidance off.",
     )
     num_inference_steps: Integer = Field(
@@ -181,11 +210,11 @@ class VideoToVideoInput(Contract):
     seed: Integer = Field(
         0,
         ge=-(2**63),
-        lt=2**63,
+        le=2**63 - 1,
         description="The same request with the same seed makes the same video; 0 is a seed too.",
     )
     enable_prompt_expansion: bool = Field(
-        False, description="Let a language model write a longer prompt first."
+        default=False, description="Let a language model write a longer prompt first."
     )
     video_output_type: OutputType = Field("X264 (.mp4)", description="Container and codec.")
     video_quality: Quality = Field("high", description="Quality of the encoding.")
@@ -205,6 +234,12 @@ class VideoToVideoInput(Contract):
     )
 
 
+# A screen line or two: longer inputs, such as data URIs, are not sent back.
+_LONGEST_ECHO = 200
+# How the size's two forms are told apart is no part of a field's place.
+_FORMS = {"name", "size"}
+
+
 def parse_input(body: bytes) -> VideoToVideoInput:
     """Read a request body, or say everything that is wrong with it.
 
@@ -218,18 +253,25 @@ def parse_input(body: bytes) -> VideoToVideoInput:
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False)
         if problems[0]["type"] == "json_invalid":
-            raise NotJsonError(f"The body is not JSON: {problems[0]['msg']}.") from None
+            reason = problems[0]["msg"].removeprefix("Invalid JSON: ")
+            raise NotJsonError(f"The body is not JSON: {reason}.") from None
         raise InvalidInputError([_explain(problem) for problem in problems]) from None
 
 
 def _explain(problem: Mapping[str, Any]) -> Mapping[str, Any]:
     """One entry of `detail`; the input is left out where it is long, as a data URI is."""
-    entry = {"loc": ["body", *problem["loc"]], "msg": problem["msg"], "type": problem["type"]}
+    loc = _place(problem["loc"])
+    entry = {"loc": ["body", *loc], "msg": problem["msg"], "type": problem["type"]}
     if problem["type"] == "extra_forbidden":
-        entry["msg"] = _unknown_field(problem["loc"])
-    elif problem["type"] != "missing" and len(repr(problem["input"])) <= 200:  # noqa: PLR2004 - a screen line or two
+        entry["msg"] = _unknown_field(loc)
+    elif problem["type"] != "missing" and len(repr(problem["input"])) <= _LONGEST_ECHO:
         entry["input"] = problem["input"]
     return entry
+
+
+def _place(loc: Sequence[int | str]) -> Sequence[int | str]:
+    form_follows = len(loc) > 1 and loc[0] == "video_size" and loc[1] in _FORMS
+    return (loc[0], *loc[2:]) if form_follows else loc
 
 
 def _unknown_field(loc: Sequence[int | str]) -> str:

@@ -1,0 +1,1 @@
+SELECT count(*) AS jobs FROM jobs WHERE state = 'in_queue';

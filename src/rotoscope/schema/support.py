@@ -1,0 +1,47 @@
+"""What the contract offers and this version cannot do yet: refused by field, never ignored.
+
+A row goes when its feature comes.
+"""
+
+from rotoscope.schema.input import VideoToVideoInput
+from rotoscope.schema.output import FieldError
+
+# Field, the values that work, and what to do meanwhile.
+LIMITS: tuple[tuple[str, frozenset[object], str], ...] = (
+    (
+        "preprocessor",
+        frozenset({"none"}),
+        "This version has no preprocessors; send a source that already is a control video and "
+        'leave preprocessor at "none".',
+    ),
+    (
+        "ic_lora",
+        frozenset({"match_preprocessor", "none"}),
+        'This version loads no IC-LoRA by name; give its file in loras and leave ic_lora at "none".',
+    ),
+    (
+        "camera_lora",
+        frozenset({"none"}),
+        "This version loads no camera LoRA by name; give its file in loras and leave camera_lora "
+        'at "none".',
+    ),
+    (
+        "enable_prompt_expansion",
+        frozenset({False}),
+        "This version does not expand prompts; write the longer prompt yourself and send false.",
+    ),
+    (
+        "video_output_type",
+        frozenset({"X264 (.mp4)"}),
+        'This version writes "X264 (.mp4)" only.',
+    ),
+)
+
+
+def unsupported(asked: VideoToVideoInput) -> list[FieldError]:
+    """One entry per field that asks for what this version cannot do."""
+    return [
+        FieldError(loc=["body", name], msg=advice, type="unsupported", input=getattr(asked, name))
+        for name, works, advice in LIMITS
+        if getattr(asked, name) not in works
+    ]
