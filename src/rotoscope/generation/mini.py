@@ -97,6 +97,8 @@ def _video_vae() -> AutoencoderKLLTX2Video:
         layers_per_block=(1, 1, 1, 1, 1),
         decoder_layers_per_block=(1, 1, 1, 1),
         decoder_causal=False,
+        spatial_compression_ratio=32,
+        temporal_compression_ratio=8,
     )
 
 

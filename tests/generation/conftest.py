@@ -1,0 +1,96 @@
+"""The small checkpoint, made once; requests, plans and LoRA files made to measure."""
+
+import json
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from rotoscope.generation.loras import LoraFile
+from rotoscope.generation.pipeline import Pipeline
+from rotoscope.generation.plan import Plan, make_plan
+from rotoscope.media.clip import Frames, Size, VideoInfo
+from rotoscope.schema.input import VideoToVideoInput
+from rotoscope.settings import Settings
+
+MakePlan = Callable[..., Plan]
+MakeLora = Callable[..., LoraFile]
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    return Pipeline.open(Settings(data_dir=tmp_path_factory.mktemp("data"), device="cpu"))
+
+
+@pytest.fixture
+def plan_of(pipeline: Pipeline) -> MakePlan:
+    """A plan for a request of these fields: small and short unless they say otherwise."""
+
+    def make(*, source: VideoInfo | None = None, **fields: object) -> Plan:
+        asked = {
+            "prompt": "a cat in a garden",
+            "negative_prompt": "blurry",
+            "video_url": "https://a.test/v.mp4",
+            "loras": [],
+            "video_size": {"width": 128, "height": 64},
+            "num_inference_steps": 8,
+        }
+        info = source or VideoInfo(
+            size=Size(128, 64), fps=Fraction(25), duration_s=0.7, codec="h264"
+        )
+        request = VideoToVideoInput.model_validate_json(json.dumps(asked | fields))
+        return make_plan(request, info, pipeline.checkpoint, max_area=None)
+
+    return make
+
+
+@pytest.fixture
+def lora_of(pipeline: Pipeline, tmp_path: Path) -> MakeLora:
+    """A LoRA file on a few layers of the model, in a dialect given by two functions."""
+
+    def make(
+        *,
+        scale: float = 1.0,
+        layer: Callable[[str], str] = "diffusion_model.{}".format,
+        names: tuple[str, str] = ("lora_A.weight", "lora_B.weight"),
+        alpha: float | None = None,
+        metadata: dict[str, str] | None = None,
+        size: float = 0.3,
+    ) -> LoraFile:
+        rng, rank = torch.Generator().manual_seed(7), 4
+        tensors = {}
+        for name, linear in pipeline.models.transformer.named_modules():
+            if not isinstance(linear, torch.nn.Linear) or ".attn" not in name:
+                continue
+            down = torch.randn((rank, linear.in_features), generator=rng)
+            up = torch.randn((linear.out_features, rank), generator=rng) * size
+            tensors[f"{layer(name)}.{names[0]}"] = down
+            tensors[f"{layer(name)}.{names[1]}"] = up if alpha is None else up * rank / alpha
+            if alpha is not None:
+                tensors[f"{layer(name)}.alpha"] = torch.tensor(alpha)
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.safetensors"
+        save_file(tensors, path, metadata)
+        return LoraFile(path, path.name, scale, sha256="0" * 64, field="loras.0")
+
+    return make
+
+
+def make_source(plan: Plan, seed: int = 3) -> Frames | None:
+    """Random smooth-ish frames of the size the plan asks for."""
+    if plan.reference is None:
+        return None
+    size, rng = plan.reference.size, np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (plan.reference.frames, size.height // 8, size.width // 8, 3))
+    frames: Frames = coarse.repeat(8, axis=1).repeat(8, axis=2).astype(np.uint8)
+    return frames
+
+
+def make_image(plan: Plan, seed: int = 5) -> Frames:
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (plan.size.height // 16, plan.size.width // 16, 3))
+    image: Frames = coarse.repeat(16, axis=0).repeat(16, axis=1).astype(np.uint8)
+    return image
