@@ -1,0 +1,42 @@
+"""The command line: `rotoscope COMMAND`; the only place that wires the parts together.
+
+Each command imports its process when it runs, so that `serve` and `keys` never load torch.
+"""
+
+from typing import Any
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from rotoscope.cli.doctor import doctor
+from rotoscope.cli.keys import keys
+from rotoscope.cli.models import models
+from rotoscope.cli.processes import serve, up, work
+from rotoscope.cli.run import run
+from rotoscope.errors import RotoscopeError
+
+
+class Commands(TyperGroup):
+    """What was raised on purpose ends a command with its sentence, not with a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except RotoscopeError as error:
+            Console(stderr=True).print(str(error), style="red", markup=False, highlight=False)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    name="rotoscope",
+    cls=Commands,
+    help="Restyle videos with LTX-2 and LoRAs on your own machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (up, serve, work, run, doctor):
+    app.command()(command)
+app.add_typer(keys, name="keys")
+app.add_typer(models, name="models")

@@ -1,0 +1,117 @@
+"""What a person sees while a job runs: a live bar on a terminal, plain lines elsewhere."""
+
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+from rotoscope.schema.output import Adjustment, Status
+
+
+class Display(Protocol):
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def show(self, status: Status) -> None: ...
+
+
+def display_on(console: Console) -> Display:
+    return Bar(console) if console.is_terminal else Lines(console)
+
+
+class Bar:
+    """One line that is drawn again: stage, bar, share, steps, time left."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[detail]}", markup=False),
+            console=console,
+            transient=True,
+        )
+        self._task = self._progress.add_task("starting", total=1.0, detail="")
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def show(self, status: Status) -> None:
+        self._progress.update(
+            self._task,
+            description=headline(status),
+            detail=detail(status),
+            completed=status.progress.fraction if status.progress else 0.0,
+        )
+
+
+class Lines:
+    """A line for each stage, for logs and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
+
+    def show(self, status: Status) -> None:
+        line = headline(status)
+        if line == self._last:
+            return
+        self._last = line
+        share = f" ({status.progress.fraction:.0%} done)" if status.progress else ""
+        self._console.print(f"{line}{share}", markup=False, highlight=False)
+
+
+def headline(status: Status) -> str:
+    """The stage; before there is one, where the job is."""
+    if status.progress:
+        return status.progress.stage
+    if status.queue_position:
+        return f"in queue, position {status.queue_position}"
+    return {"in_progress": "starting", "completed": "ended"}.get(status.status, status.status)
+
+
+def detail(status: Status) -> str:
+    progress = status.progress
+    if progress is None:
+        return ""
+    steps = f"step {progress.step}/{progress.steps}" if progress.steps > 1 else ""
+    left = f"{clock(progress.eta_s)} left" if progress.eta_s is not None else ""
+    return "  ".join(part for part in (steps, left) if part)
+
+
+def clock(seconds: float) -> str:
+    """As 0:07 or 1:02:03."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def adjustment(warning: Adjustment) -> str:
+    return f"{warning.field}: asked {warning.asked}, used {warning.used} ({warning.why})"

@@ -1,0 +1,246 @@
+"""The server as a worker sees it: schema/worker.py over HTTP, patient while the server is away.
+
+Answers about a job are sent again until the server gives one, so that a restart of the server
+costs no finished work. A worker that is told to end stops being patient after a few tries.
+"""
+
+from collections.abc import Iterator
+from itertools import chain, repeat
+from pathlib import Path
+from threading import Event
+from types import TracebackType
+from typing import Self
+
+import httpx2
+from pydantic import BaseModel
+
+from rotoscope import telemetry
+from rotoscope.errors import (
+    FileDownloadError,
+    FileTooLargeError,
+    LeaseLostError,
+    OperatorError,
+    RotoscopeError,
+)
+from rotoscope.schema.output import Failure, Outcome
+from rotoscope.schema.worker import (
+    Assignment,
+    Claim,
+    Fail,
+    Heartbeat,
+    Release,
+    StoredFile,
+    Succeed,
+)
+from rotoscope.worker.progress import Report
+
+log = telemetry.logger()
+
+BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+TRIES_WHEN_STOPPING = 3
+# A claim is answered at once when there is a job; a short wait only bounds how long an idle worker
+# takes to end, without dropping an assignment that is on its way.
+CLAIM_WAIT_S = 2.0
+TIMEOUT = httpx2.Timeout(30, connect=5)
+HEARTBEAT_TIMEOUT = httpx2.Timeout(5)
+
+
+class ServerAwayError(RotoscopeError):
+    """No answer, or one that says to come back later."""
+
+
+class WorkerApi:
+    """One worker's connection to the server; safe to use from its heartbeat thread too."""
+
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        *,
+        worker_id: str,
+        stopping: Event | None = None,
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:
+        self._url = url
+        self._worker_id = worker_id
+        self._stopping = stopping or Event()
+        self._http = httpx2.Client(
+            base_url=url,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=TIMEOUT,
+            transport=transport,
+            # The operator names the server; a proxy for the open network is not in between.
+            trust_env=False,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._http.close()
+
+    def claim(self, wait_s: float = CLAIM_WAIT_S) -> Assignment | None:
+        """The next job, or None when there is none for now.
+
+        Raises:
+            ServerAwayError: The server does not answer.
+            OperatorError: It does not accept this worker's key.
+        """
+        claim = Claim(worker_id=self._worker_id, wait_s=wait_s)
+        answer = self._post("/v1/worker/claim", claim)
+        if answer.status_code == httpx2.codes.NO_CONTENT:
+            return None
+        return Assignment.model_validate_json(answer.content, extra="ignore")
+
+    def heartbeat(self, job: Assignment, report: Report) -> None:
+        """Prolong the lease and say how far the job is: one try, the next beat is soon."""
+        beat = Heartbeat(token=job.token, progress=report.progress, warnings=report.warnings)
+        self._post(_path(job, "heartbeat"), beat, timeout=HEARTBEAT_TIMEOUT)
+
+    def store(self, job: Assignment, file: Path, name: str) -> StoredFile:
+        """Hand a result's file to the server's storage."""
+        for pause in self._tries():
+            try:
+                return self._put(job, file, name)
+            except ServerAwayError as error:
+                self._wait(pause, error)
+        raise AssertionError  # _tries() is endless
+
+    def succeed(self, job: Assignment, outcome: Outcome, report: Report) -> None:
+        self._tell(
+            _path(job, "succeed"),
+            Succeed(
+                token=job.token,
+                warnings=report.warnings,
+                **{name: getattr(outcome, name) for name in Outcome.model_fields},
+            ),
+        )
+
+    def fail(self, job: Assignment, failure: Failure, report: Report) -> None:
+        self._tell(
+            _path(job, "fail"), Fail(token=job.token, error=failure, warnings=report.warnings)
+        )
+
+    def release(self, job: Assignment) -> None:
+        """Hand the job back unfinished; no attempt is counted."""
+        self._tell(_path(job, "release"), Release(token=job.token))
+
+    def fetch_upload(
+        self, upload_id: str, *, into: Path, name: str, max_bytes: int, field: str
+    ) -> Path:
+        """Copy an upload into `into/name`.
+
+        Raises:
+            FileDownloadError: The upload is gone or did not arrive whole.
+            FileTooLargeError: It is larger than `max_bytes`.
+        """
+        path = into / name
+        try:
+            with self._http.stream("GET", f"/v1/worker/uploads/{upload_id}") as answer:
+                _check_upload(answer, upload_id, field)
+                _save(answer, path, max_bytes, field)
+        except httpx2.TransportError as error:
+            raise FileDownloadError(
+                "The upload did not arrive whole from the server.", field=field, retryable=True
+            ) from error
+        return path
+
+    def _tell(self, path: str, message: BaseModel) -> None:
+        for pause in self._tries():
+            try:
+                self._post(path, message)
+            except ServerAwayError as error:
+                self._wait(pause, error)
+            else:
+                return
+
+    def _post(
+        self, path: str, message: BaseModel, *, timeout: httpx2.Timeout = TIMEOUT
+    ) -> httpx2.Response:
+        try:
+            answer = self._http.post(
+                path,
+                content=message.model_dump_json(),
+                headers={"Content-Type": "application/json"},
+                timeout=timeout,
+            )
+        except httpx2.TransportError as error:
+            raise ServerAwayError(f"{self._url} does not answer: {error}") from error
+        return self._checked(answer)
+
+    def _put(self, job: Assignment, file: Path, name: str) -> StoredFile:
+        headers = {"Lease-Token": job.token, "Content-Length": str(file.stat().st_size)}
+        try:
+            with file.open("rb") as content:
+                answer = self._http.put(
+                    _path(job, f"files/{name}"), content=content, headers=headers
+                )
+        except httpx2.TransportError as error:
+            raise ServerAwayError(f"{self._url} does not answer: {error}") from error
+        return StoredFile.model_validate_json(self._checked(answer).content, extra="ignore")
+
+    def _checked(self, answer: httpx2.Response) -> httpx2.Response:
+        match answer.status_code:
+            case code if code < httpx2.codes.BAD_REQUEST:
+                return answer
+            case httpx2.codes.CONFLICT:
+                raise LeaseLostError("The server gave this job to another attempt, or ended it.")
+            case httpx2.codes.UNAUTHORIZED | httpx2.codes.FORBIDDEN:
+                raise OperatorError(
+                    f"{self._url} does not accept this worker's key. Make one with "
+                    "`rotoscope keys create NAME --worker` there and set ROTOSCOPE_WORKER_KEY."
+                )
+            case code if code >= httpx2.codes.INTERNAL_SERVER_ERROR or code in (408, 429):
+                raise ServerAwayError(f"{self._url} answered {code}.")
+            case code:
+                raise OperatorError(
+                    f"{self._url} answered {code} to {answer.request.url.path}: "
+                    "server and worker must be of the same Rotoscope version."
+                )
+
+    def _tries(self) -> Iterator[float]:
+        """Pauses between tries: endless, but a stopping worker gets a few short ones only."""
+        left = TRIES_WHEN_STOPPING
+        for pause in chain(BACKOFF_S, repeat(BACKOFF_S[-1])):
+            if self._stopping.is_set():
+                left -= 1
+            if left < 0:
+                raise ServerAwayError(f"{self._url} does not answer, and this worker is ending.")
+            yield pause
+
+    def _wait(self, pause: float, error: ServerAwayError) -> None:
+        log.warning("server_away", reason=str(error))
+        if self._stopping.is_set():
+            Event().wait(BACKOFF_S[2])
+        else:
+            self._stopping.wait(pause)
+
+
+def _path(job: Assignment, verb: str) -> str:
+    return f"/v1/worker/jobs/{job.request_id}/{verb}"
+
+
+def _check_upload(answer: httpx2.Response, upload_id: str, field: str) -> None:
+    if answer.status_code != httpx2.codes.OK:
+        raise FileDownloadError(
+            f"The upload {upload_id} does not exist any more; upload the file again.", field=field
+        )
+
+
+def _save(answer: httpx2.Response, path: Path, max_bytes: int, field: str) -> None:
+    size = 0
+    with path.open("wb") as file:
+        for chunk in answer.iter_bytes():
+            size += len(chunk)
+            if size > max_bytes:
+                raise FileTooLargeError(
+                    f"The file is larger than {max_bytes:,} bytes, the most this server takes "
+                    "here.",
+                    field=field,
+                )
+            file.write(chunk)

@@ -1,0 +1,59 @@
+"""A thread that keeps a job's lease while the main thread computes, and passes progress on."""
+
+from threading import Event, Thread
+from types import TracebackType
+from typing import Self
+
+from rotoscope import telemetry
+from rotoscope.errors import LeaseLostError, OperatorError
+from rotoscope.schema.worker import Assignment
+from rotoscope.worker.api import ServerAwayError, WorkerApi
+from rotoscope.worker.progress import Report
+
+log = telemetry.logger()
+
+LEAST_PAUSE_S = 0.5
+
+
+class Heartbeat:
+    """Beats every `heartbeat_s` and soon after each change, at most twice a second."""
+
+    def __init__(self, job: Assignment, api: WorkerApi, report: Report) -> None:
+        self._job = job
+        self._api = api
+        self._report = report
+        self._over = Event()
+        self._thread = Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._report.changed.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while True:
+            self._report.changed.wait(self._job.heartbeat_s)
+            self._report.changed.clear()
+            if self._over.is_set() or not self._send():
+                return
+            self._over.wait(min(LEAST_PAUSE_S, self._job.heartbeat_s))
+
+    def _send(self) -> bool:
+        """Whether there is a lease to keep; a server that is away may come back in time."""
+        try:
+            self._api.heartbeat(self._job, self._report)
+        except ServerAwayError as error:
+            log.warning("heartbeat_missed", request_id=self._job.request_id, reason=str(error))
+        except (LeaseLostError, OperatorError) as error:
+            self._report.abort(error)
+            return False
+        return True

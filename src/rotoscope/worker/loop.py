@@ -1,0 +1,106 @@
+"""Claim, run, finish, again: what a worker does until it is told to end.
+
+A job ends in exactly one of four ways: succeeded, failed with a code, released to the queue because
+the worker is ending, or dropped because the server gave it to another attempt.
+"""
+
+import gc
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from structlog.contextvars import bound_contextvars
+
+from rotoscope import telemetry
+from rotoscope.errors import JobError, LeaseLostError, OperatorError
+from rotoscope.schema.worker import Assignment
+from rotoscope.settings import Settings
+from rotoscope.worker.api import ServerAwayError, WorkerApi
+from rotoscope.worker.failure import failure_of, leaves_device_unusable
+from rotoscope.worker.folders import job_folder, workspace
+from rotoscope.worker.heartbeat import Heartbeat
+from rotoscope.worker.progress import Report, StoppedError
+from rotoscope.worker.run import Bench, Model, run
+from rotoscope.worker.stop import Stop
+
+log = telemetry.logger()
+
+PAUSE_WHEN_AWAY_S = 1.0
+
+
+class DeviceLostError(OperatorError):
+    """The GPU answers no more; the worker must be started anew."""
+
+
+def work(settings: Settings, open_model: Callable[[Settings], Model], stop: Stop) -> None:
+    """Do jobs until `stop`.
+
+    Raises:
+        OperatorError: The checkpoint cannot run here, or the server refuses the key.
+        DeviceLostError: A job left the GPU unusable; a new process can go on.
+    """
+    with workspace() as folder, connect(settings, stop) as api:
+        model = open_model(settings)
+        stop.ready()
+        log.info("worker_ready", server=settings.server_url, checkpoint=model.checkpoint.name)
+        do_jobs(Bench(model, api, settings), folder, stop)
+    log.info("worker_ended")
+
+
+def connect(settings: Settings, stop: Stop) -> WorkerApi:
+    key = settings.worker_key.get_secret_value() if settings.worker_key else ""
+    worker_id = f"{socket.gethostname()}-{os.getpid()}"
+    return WorkerApi(settings.server_url, key, worker_id=worker_id, stopping=stop.event)
+
+
+def do_jobs(bench: Bench, folder: Path, stop: Stop) -> None:
+    while not stop.event.is_set():
+        try:
+            job = bench.api.claim()
+        except ServerAwayError as error:
+            log.warning("server_away", reason=str(error))
+            stop.event.wait(PAUSE_WHEN_AWAY_S)
+            continue
+        if job:
+            with bound_contextvars(request_id=job.request_id, attempt=job.attempt):
+                do_job(job, bench, folder, stop)
+
+
+def do_job(job: Assignment, bench: Bench, folder: Path, stop: Stop) -> None:
+    """Run one job to one of its ends; nothing of it stays, whatever happens."""
+    log.info("job_claimed")
+    report = Report(stop.event)
+    with job_folder(folder) as own, Heartbeat(job, bench.api, report):
+        try:
+            finish(job, bench, own, report)
+        except LeaseLostError as error:
+            log.warning("job_dropped", reason=str(error))
+        except ServerAwayError as error:
+            log.warning("job_left_to_its_lease", reason=str(error))
+    # A failed generation's tensors hang in cycles of frames until they are collected.
+    gc.collect()
+
+
+def finish(job: Assignment, bench: Bench, folder: Path, report: Report) -> None:
+    try:
+        outcome = run(job, bench, folder, report)
+    except StoppedError:
+        bench.api.release(job)
+        log.info("job_released")
+    except (LeaseLostError, ServerAwayError, OperatorError):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a job raises must not end the worker
+        fail(job, bench, report, error)
+    else:
+        bench.api.succeed(job, outcome, report)
+        log.info("job_succeeded", seconds=round(outcome.metrics["total"], 1))
+
+
+def fail(job: Assignment, bench: Bench, report: Report, error: Exception) -> None:
+    failure = failure_of(error)
+    foreseen = isinstance(error, JobError)
+    log.error("job_failed", code=failure.code, exc_info=None if foreseen else error)
+    bench.api.fail(job, failure, report)
+    if leaves_device_unusable(error):
+        raise DeviceLostError("The GPU gave an error that only a new process clears.") from error

@@ -1,0 +1,94 @@
+"""One claimed job to one stored video: a line per step, in the order they happen.
+
+Errors leave this file as they are; loop.py turns them into the job's end.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from rotoscope.generation.loras import LoraFile
+from rotoscope.generation.pipeline import Generated
+from rotoscope.generation.walk import Report as OnStep
+from rotoscope.generation.plan import Plan, make_plan
+from rotoscope.generation.weights import Checkpoint
+from rotoscope.media.clip import Frames
+from rotoscope.media.decode import decode, probe
+from rotoscope.media.encode import encode
+from rotoscope.media.image import load_image
+from rotoscope.schema.output import Outcome
+from rotoscope.schema.worker import Assignment
+from rotoscope.settings import Settings
+from rotoscope.worker.api import WorkerApi
+from rotoscope.worker.inputs import Fetcher, InputFile, fetch_inputs
+from rotoscope.worker.manifest import manifest_of
+from rotoscope.worker.progress import Report
+
+# Told the stage, its steps done and its steps; what it raises ends the generation.
+OnStep = Callable[[str, int, int], None]
+
+
+class Model(Protocol):
+    """What a run needs of generation/pipeline.py."""
+
+    @property
+    def checkpoint(self) -> Checkpoint: ...
+
+    def generate(
+        self,
+        plan: Plan,
+        source: Frames | None,
+        image: npt.NDArray[np.uint8] | None,
+        loras: Sequence[LoraFile],
+        report: OnStep,
+        /,
+    ) -> Generated: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What stays the same from job to job."""
+
+    model: Model
+    api: WorkerApi
+    settings: Settings
+
+
+def run(job: Assignment, bench: Bench, folder: Path, report: Report) -> Outcome:
+    """Make the clip that `job` asks for and store it; what stays behind is in `folder`."""
+    report.begin("fetch")
+    inputs = fetch_inputs(job.input, Fetcher(bench.settings, bench.api, folder))
+    report.begin("read")
+    info = probe(inputs.video.path)
+    plan = make_plan(job.input, info, bench.model.checkpoint, max_area=bench.settings.max_area)
+    report.follow(plan.costs, plan.warnings)
+    source = read_source(inputs.video, plan)
+    image = read_image(inputs.image, plan)
+    made = bench.model.generate(plan, source, image, inputs.loras, report.step)
+    report.warn(made.warnings)
+    report.begin("encode")
+    encoded = encode(made.clip, quality=job.input.video_quality, into=folder)
+    report.begin("store")
+    stored = bench.api.store(job, encoded.path, encoded.path.name)
+    return Outcome(
+        file=stored.key,
+        media=encoded.media,
+        metrics=report.seconds(),
+        manifest=manifest_of(job.model_id, bench.model.checkpoint, plan, inputs, made.loras),
+    )
+
+
+def read_source(video: InputFile, plan: Plan) -> Frames | None:
+    """The frames that hold the result; None where nothing of the source is used."""
+    if plan.reference is None:
+        return None
+    wanted = plan.reference
+    return decode(video.path, frames=wanted.frames, fps=plan.fps, size=wanted.size)
+
+
+def read_image(image: InputFile | None, plan: Plan) -> npt.NDArray[np.uint8] | None:
+    return None if image is None else load_image(image.path, size=plan.size)
