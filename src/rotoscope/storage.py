@@ -163,10 +163,12 @@ class Storage:
         path = self._upload_path(upload_id)
         return path if _UPLOAD_ID.fullmatch(upload_id) and path.is_file() else None
 
-    def delete_output(self, key: str) -> None:
-        path = self.output(key)
-        if path is not None:
-            shutil.rmtree(path.parent)
+    def drop_outputs(self, job_id: str, *, keep: str | None = None) -> None:
+        """Delete what the attempts of a job left, but for the file of one key."""
+        kept = keep and (self._folder / keep).parent
+        for attempt in (self._folder / "outputs" / job_id).glob("*-*"):
+            if attempt != kept:
+                shutil.rmtree(attempt, ignore_errors=True)
 
     def delete_upload(self, upload_id: str) -> None:
         if _UPLOAD_ID.fullmatch(upload_id):

@@ -11,19 +11,17 @@ LIMITS: tuple[tuple[str, frozenset[object], str], ...] = (
     (
         "preprocessor",
         frozenset({"none"}),
-        "This version has no preprocessors; send a source that already is a control video and "
-        'leave preprocessor at "none".',
+        'This version has no preprocessors; send a control video and leave this at "none".',
     ),
     (
         "ic_lora",
         frozenset({"match_preprocessor", "none"}),
-        'This version loads no IC-LoRA by name; give its file in loras and leave ic_lora at "none".',
+        'This version loads no IC-LoRA by name; give its file in loras and set this to "none".',
     ),
     (
         "camera_lora",
         frozenset({"none"}),
-        "This version loads no camera LoRA by name; give its file in loras and leave camera_lora "
-        'at "none".',
+        'This version loads no camera LoRA by name; give its file in loras, this as "none".',
     ),
     (
         "enable_prompt_expansion",

@@ -1,0 +1,85 @@
+"""What a submit is refused for although it fits the schema: by field, all at once.
+
+Only what can be told without opening a connection or a file; the worker finds the rest.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rotoscope.media.fetch import refusal
+from rotoscope.schema.input import VideoToVideoInput
+from rotoscope.schema.output import FieldError
+from rotoscope.schema.support import unsupported
+from rotoscope.storage import upload_id
+from rotoscope.web.parts import Parts
+
+_HUGGING_FACE = re.compile(
+    r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(?:@[\w.-]+)?(?:/[\w./-]+)?", re.ASCII
+)
+_FORMS = (
+    "Give an https:// URL of a .safetensors file, an upload's rotoscope:// URI, or an absolute "
+    "path inside a folder that the operator listed in lora_folders."
+)
+
+Place = list[str | int]
+
+
+def objections(asked: VideoToVideoInput, owner: str, parts: Parts) -> list[FieldError]:
+    """Everything that speaks against running this input, one entry per field."""
+    return [*unsupported(asked), *_source_objections(asked, owner, parts)]
+
+
+def _source_objections(asked: VideoToVideoInput, owner: str, parts: Parts) -> Iterator[FieldError]:
+    for place, uri in _media(asked):
+        if reason := _uri_objection(uri, owner, parts):
+            yield FieldError(loc=["body", *place], msg=reason, type="uri")
+    for index, lora in enumerate(asked.loras):
+        if reason := _lora_objection(lora.path, owner, parts):
+            place = ["body", "loras", index, "path"]
+            yield FieldError(loc=place, msg=reason, type="lora_path", input=lora.path[:200])
+
+
+def _media(asked: VideoToVideoInput) -> Iterator[tuple[Place, str]]:
+    yield ["video_url"], asked.video_url
+    if asked.image_url is not None:
+        yield ["image_url"], asked.image_url
+
+
+def _uri_objection(uri: str, owner: str, parts: Parts) -> str | None:
+    if uri.startswith("rotoscope:"):
+        return _upload_objection(uri, owner, parts)
+    return refusal(uri, parts.policy)
+
+
+def _upload_objection(uri: str, owner: str, parts: Parts) -> str | None:
+    upload = parts.storage.upload(upload_id(uri) or "")
+    if upload is None or upload.owner != owner or upload.expired(datetime.now(UTC)):
+        # One sentence for all three: whether another key's upload exists is none of the caller's
+        # business.
+        return "There is no such upload of yours, or it expired; upload the file again."
+    return None
+
+
+def _lora_objection(path: str, owner: str, parts: Parts) -> str | None:
+    if path.startswith(("https://", "http://", "rotoscope:")):
+        return _uri_objection(path, owner, parts)
+    if path.startswith("/"):
+        return _folder_objection(path, parts.settings.lora_folders)
+    if _HUGGING_FACE.fullmatch(path):
+        return f"This version does not fetch from Hugging Face by repository name. {_FORMS}"
+    return _FORMS
+
+
+def _folder_objection(path: str, folders: tuple[Path, ...]) -> str | None:
+    """Whether a local path leads out of the listed folders, by its text or by a link."""
+    inside = [
+        folder
+        for folder in folders
+        if Path(os.path.normpath(path)).is_relative_to(folder.absolute())
+    ]
+    if "\0" in path or not any(Path(path).resolve().is_relative_to(f.resolve()) for f in inside):
+        return f"This path lies outside the folders that the operator listed. {_FORMS}"
+    return None

@@ -1,0 +1,91 @@
+"""A job as the Model API tells it; fields that do not apply are left out."""
+
+from typing import Any
+
+from fastapi import Response
+from pydantic import BaseModel
+
+from rotoscope.jobs.job import Job, State
+from rotoscope.schema.output import (
+    RESULT_WORD,
+    STATUS_WORD,
+    Cancelled,
+    Output,
+    Result,
+    Status,
+    Submitted,
+)
+
+# What a run costs here: nothing.
+COST_USD = 0.0
+
+
+def as_json(answer: BaseModel, status: int = 200) -> Response:
+    content = answer.model_dump_json(exclude_unset=True)
+    return Response(content, status, media_type="application/json")
+
+
+def submitted(job: Job, base: str) -> Submitted:
+    return Submitted(
+        request_id=job.id,
+        status_url=_url(base, job, "status"),
+        result_url=_url(base, job, "result"),
+        cancel_url=_url(base, job, "cancel"),
+        **_present(warnings=list(job.warnings)),
+    )
+
+
+def status(job: Job, base: str, position: int | None) -> Status:
+    return Status(
+        request_id=job.id,
+        status=STATUS_WORD[job.state],
+        status_url=_url(base, job, "status"),
+        result_url=_url(base, job, "result"),
+        **_present(
+            queue_position=position,
+            progress=job.progress,
+            warnings=list(job.warnings),
+            error=job.failure,
+        ),
+    )
+
+
+def result(job: Job, base: str, *, include_cost: bool) -> Result:
+    return Result(
+        request_id=job.id,
+        status=RESULT_WORD[job.state],
+        created_at=job.created_at,
+        finished_at=job.finished_at,
+        **_made(job, base),
+        **_present(error=job.failure, warnings=list(job.warnings)),
+        **({"cost": COST_USD} if include_cost else {}),
+    )
+
+
+def cancelled(job: Job) -> Cancelled:
+    """The answer to a cancel, from the job as it is afterwards."""
+    done = job.state is State.CANCELLED
+    return Cancelled(
+        request_id=job.id,
+        status=STATUS_WORD[job.state],
+        outcome="cancelled" if done else "not_cancellable",
+    )
+
+
+def _made(job: Job, base: str) -> dict[str, Any]:
+    if job.outcome is None:
+        return {}
+    return {
+        "output": Output(video=f"{base}/files/{job.outcome.file}"),
+        "media": job.outcome.media,
+        "metrics": job.outcome.metrics,
+        "manifest": job.outcome.manifest,
+    }
+
+
+def _url(base: str, job: Job, verb: str) -> str:
+    return f"{base}/v1/requests/{job.id}/{verb}"
+
+
+def _present(**fields: object) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None and value != []}

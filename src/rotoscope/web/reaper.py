@@ -1,0 +1,50 @@
+"""Housekeeping while the server runs: jobs whose worker was lost, uploads that expired."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+
+from fastapi.concurrency import run_in_threadpool
+
+from rotoscope import telemetry
+from rotoscope.jobs.job import State
+from rotoscope.web.parts import Parts
+
+log = telemetry.logger()
+
+EVERY_S = 3.0
+
+
+@asynccontextmanager
+async def reaping(parts: Parts, every_s: float = EVERY_S) -> AsyncIterator[None]:
+    """Keep house in the background until the block ends."""
+    task = asyncio.create_task(_keep_house(parts, every_s))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def reap(parts: Parts) -> None:
+    """Do it once."""
+    for job in parts.store.reap():
+        log.warning("job_lost", request_id=job.id, attempt=job.attempt, state=job.state)
+        if job.state is State.IN_QUEUE:
+            parts.bell.ring()
+        else:
+            parts.storage.drop_outputs(job.id)
+    for upload_id in parts.storage.drop_expired(datetime.now(UTC)):
+        log.info("upload_expired", upload_id=upload_id)
+
+
+async def _keep_house(parts: Parts, every_s: float) -> None:
+    while True:
+        try:
+            await run_in_threadpool(reap, parts)
+        except Exception:
+            # Whatever it was, the next round may work; without rounds lost jobs stay lost.
+            log.exception("reap_failed")
+        await asyncio.sleep(every_s)
