@@ -3,7 +3,7 @@
 Errors leave this file as they are; loop.py turns them into the job's end.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from rotoscope.generation.loras import LoraFile
 from rotoscope.generation.pipeline import Generated
-from rotoscope.generation.walk import Report as OnStep
 from rotoscope.generation.plan import Plan, make_plan
+from rotoscope.generation.walk import Report as OnStep
 from rotoscope.generation.weights import Checkpoint
 from rotoscope.media.clip import Frames
 from rotoscope.media.decode import decode, probe
@@ -27,9 +27,6 @@ from rotoscope.worker.api import WorkerApi
 from rotoscope.worker.inputs import Fetcher, InputFile, fetch_inputs
 from rotoscope.worker.manifest import manifest_of
 from rotoscope.worker.progress import Report
-
-# Told the stage, its steps done and its steps; what it raises ends the generation.
-OnStep = Callable[[str, int, int], None]
 
 
 class Model(Protocol):

@@ -1,0 +1,76 @@
+"""The thread that keeps a lease."""
+
+from threading import Event
+
+import httpx2
+import pytest
+from tests.worker.stand_ins import Server, make_job
+
+from rotoscope.errors import LeaseLostError, OperatorError
+from rotoscope.schema.worker import Assignment
+from rotoscope.worker.heartbeat import Heartbeat
+from rotoscope.worker.progress import Report
+
+
+def await_calls(server: Server, verb: str, count: int) -> None:
+    while len(server.sent(verb)) < count:
+        server.called.clear()
+        assert server.called.wait(10)
+
+
+def step_on(report: Report) -> None:
+    """What a model does, without end."""
+    while True:
+        report.step("denoise", 1, 2)
+        Event().wait(0.001)
+
+
+def slow_job() -> Assignment:
+    """One whose next regular heartbeat is beyond any test."""
+    return make_job().model_copy(update={"heartbeat_s": 1000.0})
+
+
+def test_it_beats_by_itself(server: Server) -> None:
+    """Also while the main thread is silent."""
+    with server.connect() as api, Heartbeat(make_job(), api, Report()):
+        await_calls(server, "heartbeat", 3)
+    assert server.sent("heartbeat")[0] == {"token": "lease", "progress": None, "warnings": []}
+
+
+def test_a_change_is_sent_at_once(server: Server) -> None:
+    """Long before the next regular beat."""
+    report = Report()
+    with server.connect() as api, Heartbeat(slow_job(), api, report):
+        report.begin("fetch")
+        await_calls(server, "heartbeat", 1)
+    progress = server.sent("heartbeat")[0]["progress"]
+    assert isinstance(progress, dict)
+    assert progress["stage"] == "fetch"
+
+
+@pytest.mark.parametrize(("status", "error"), [(409, LeaseLostError), (401, OperatorError)])
+def test_a_refused_beat_ends_the_run(server: Server, status: int, error: type[Exception]) -> None:
+    """The run raises at its next step; nothing more is sent."""
+    report = Report()
+    server.will_answer("heartbeat", httpx2.Response(status))
+    with server.connect() as api, Heartbeat(make_job(), api, report):
+        await_calls(server, "heartbeat", 1)
+        with pytest.raises(error):
+            step_on(report)
+    assert len(server.sent("heartbeat")) == 1
+
+
+def test_a_server_that_is_away_is_only_a_missed_beat(server: Server) -> None:
+    """The run goes on, and so do the beats."""
+    report = Report()
+    server.will_answer("heartbeat", httpx2.ConnectError("refused"), httpx2.Response(502))
+    with server.connect() as api, Heartbeat(make_job(), api, report):
+        await_calls(server, "heartbeat", 3)
+        report.step("denoise", 1, 2)
+
+
+def test_it_ends_with_the_job(server: Server) -> None:
+    """Leaving does not wait for the next regular beat."""
+    with server.connect() as api, Heartbeat(slow_job(), api, Report()):
+        pass
+    assert server.sent("heartbeat") == []
