@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any, Self
@@ -59,17 +59,16 @@ class SqliteJobStore:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lease_s = lease_s
         self._max_attempts = max_attempts
-        self._ownership = _own(data_dir)
         self._writing = threading.Lock()
         self._reading = threading.Lock()
-        try:
-            self._writer = _connect(data_dir / FILE_NAME, clock)
+        with ExitStack() as opened:
+            opened.enter_context(_own(data_dir))
+            self._writer = opened.enter_context(closing(_connect(data_dir / FILE_NAME, clock)))
             _prepare(self._writer, data_dir / FILE_NAME)
-            self._reader = _connect(data_dir / FILE_NAME, clock)
+            # Closed first, so that it is the writer that folds the log into the file.
+            self._reader = opened.enter_context(closing(_connect(data_dir / FILE_NAME, clock)))
             self._reader.execute("PRAGMA query_only = ON")
-        except BaseException:
-            self._ownership.close()
-            raise
+            self._opened = opened.pop_all()
         self._write("extend_leases", lease_s=lease_s)
 
     def __enter__(self) -> Self:
@@ -80,9 +79,7 @@ class SqliteJobStore:
 
     def close(self) -> None:
         with self._writing, self._reading:
-            self._reader.close()
-            self._writer.close()
-            self._ownership.close()
+            self._opened.close()
 
     def submit(
         self,
@@ -222,25 +219,26 @@ def _connect(file: Path, clock: Callable[[], float]) -> sqlite3.Connection:
     connection = sqlite3.connect(file, timeout=10, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
     connection.create_function("epoch", 0, clock)
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
     return connection
 
 
 def _prepare(writer: sqlite3.Connection, file: Path) -> None:
-    """Switch to WAL, lay out an empty file, check that a used one is of this version."""
+    """Set the writer up, lay out an empty file, check a used one.
+
+    Raises:
+        OperatorError: The file is of another kind or version, or its disk is no place for it.
+    """
     try:
         mode = writer.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-        used = writer.execute("SELECT 1 FROM sqlite_master WHERE name = 'schema_version'")
-        if not used.fetchone():
+        writer.execute("PRAGMA synchronous = FULL")
+        writer.execute("PRAGMA foreign_keys = ON")
+        if not writer.execute("SELECT 1 FROM sqlite_master").fetchone():
             writer.executescript(f"BEGIN IMMEDIATE; {SQL['schema']} COMMIT;")
         version = writer.execute("SELECT version FROM schema_version").fetchone()[0]
     except sqlite3.DatabaseError as error:
         raise OperatorError(f"{file} cannot be used as a job table: {error}.") from error
     if mode != "wal":
-        raise OperatorError(
-            f"{file} must be on a local disk: its file system has no shared memory."
-        )
+        raise OperatorError(f"{file} must be on a local disk: this one cannot share memory.")
     if version != SCHEMA_VERSION:
         raise OperatorError(
             f"{file} has schema version {version}, this Rotoscope needs {SCHEMA_VERSION}; use the "
