@@ -73,12 +73,14 @@ def upsample(models: Models, latents_BCFHW: Tensor) -> Tensor:
 
 def normalize(models: Models, latents_BCFHW: Tensor) -> Tensor:
     mean, std = _statistics(models, latents_BCFHW)
-    return ((latents_BCFHW - mean) * models.vae.config.scaling_factor / std).float()
+    scale: float = models.vae.config.scaling_factor
+    return ((latents_BCFHW - mean) * scale / std).float()
 
 
 def denormalize(models: Models, latents_BCFHW: Tensor) -> Tensor:
     mean, std = _statistics(models, latents_BCFHW)
-    return latents_BCFHW * std / models.vae.config.scaling_factor + mean
+    scale: float = models.vae.config.scaling_factor
+    return latents_BCFHW * std / scale + mean
 
 
 def _statistics(models: Models, like: Tensor) -> tuple[Tensor, Tensor]:

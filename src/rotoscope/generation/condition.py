@@ -21,6 +21,9 @@ from torch.nn.functional import interpolate
 
 from rotoscope.generation.codec import encode_pixels
 from rotoscope.generation.models import Models
+from rotoscope.media.clip import Size
+
+Image = npt.NDArray[np.uint8]
 
 # LTX-2 was trained on first frames from compressed video; x264's crf 33 matches that.
 FIRST_FRAME_CRF = 33
@@ -108,15 +111,15 @@ def target_latents(tokens: Tokens) -> Tensor:
     return rearrange(target_BNC, "b (f h w) c -> b c f h w", f=frames, h=height)
 
 
-def encode_first_frame(
-    models: Models, image_HWC: npt.NDArray[np.uint8], height: int, width: int
-) -> Tensor:
-    """The latents of an image at `height` x `width` pixels, as degraded as in training."""
+def encode_first_frame(models: Models, image_HWC: Image, size: Size) -> Tensor:
+    """The latents of an image brought to `size`, as degraded as in training."""
     degraded_HWC = apply_image_conditioning_crf(image_HWC, FIRST_FRAME_CRF)
     pixels_BCHW = rearrange(torch.from_numpy(degraded_HWC), "h w c -> 1 c h w")
     # Bilinear without antialiasing, as in training.
     pixels_BCHW = interpolate(
-        pixels_BCHW.to(models.device, torch.float32), size=(height, width), mode="bilinear"
+        pixels_BCHW.to(models.device, torch.float32),
+        size=(size.height, size.width),
+        mode="bilinear",
     )
     return encode_pixels(models, rearrange(pixels_BCHW / 127.5 - 1, "b c h w -> b c 1 h w"))
 

@@ -123,14 +123,21 @@ def merged(model: nn.Module, loras: Sequence[Lora]) -> Iterator[None]:
     pristine: dict[str, Tensor] = {}
     try:
         for name in dict.fromkeys(name for lora in loras for name in lora.deltas):
-            weight = model.get_submodule(name).weight
+            weight = _weight(model, name)
             pristine[name] = weight.data
             deltas = [lora.deltas[name] for lora in loras if name in lora.deltas]
             weight.data = _merge(weight.data, deltas)
         yield
     finally:
         for name, data in pristine.items():
-            model.get_submodule(name).weight.data = data
+            _weight(model, name).data = data
+
+
+def _weight(model: nn.Module, name: str) -> nn.Parameter:
+    """The weight of a linear layer, which is what open_lora matches."""
+    weight = model.get_submodule(name).weight
+    assert isinstance(weight, nn.Parameter)  # noqa: S101 - for the type checker
+    return weight
 
 
 def _merge(weight: Tensor, deltas: Sequence[Delta]) -> Tensor:

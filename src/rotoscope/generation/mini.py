@@ -34,6 +34,7 @@ MEL_BINS = 32
 AUDIO_CHANNELS = 4 * MEL_BINS // 4
 TEXT_WIDTH = 64
 LORA_RANK = 4
+SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<bos>", "eos_token": "<eos>"}
 # Words the tokenizer knows whole; anything else is spelt in bytes.
 WORDS = (
     DEFAULT_NEGATIVE_PROMPT,
@@ -166,11 +167,10 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
-    special = ["<pad>", "<bos>", "<eos>"]
     trainer = trainers.BpeTrainer(
         vocab_size=2048,
         min_frequency=1,
-        special_tokens=special,
+        special_tokens=list(SPECIAL_TOKENS.values()),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -180,9 +180,7 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        bos_token="<bos>",
-        eos_token="<eos>",
+        **SPECIAL_TOKENS,
         padding_side="left",
     )
 

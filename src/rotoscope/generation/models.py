@@ -82,8 +82,8 @@ def pick_device(settings: Settings) -> torch.device:
 def memory_of(device: torch.device) -> int:
     """Bytes that are free on the device: the card's memory, or the machine's."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return psutil.virtual_memory().available
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
 
 
 def require_memory(checkpoint: Checkpoint, device: torch.device) -> None:
@@ -91,7 +91,7 @@ def require_memory(checkpoint: Checkpoint, device: torch.device) -> None:
     if free < checkpoint.memory_bytes:
         raise OperatorError(
             f"{checkpoint.name} needs {checkpoint.memory_bytes / GB:.1f} GB of memory and "
-            f"{device} has {free / GB:.1f} GB free; use a larger card, or the checkpoint mini."
+            f"{device} has {free / GB:.1f} GB free; use a larger machine, or the checkpoint mini."
         )
 
 

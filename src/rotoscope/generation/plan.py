@@ -24,6 +24,7 @@ MAX_SECONDS = 20
 MAX_SIDE = 2048
 MIN_FPS = Fraction(1)
 MAX_FPS = Fraction(60)
+NTSC_TOLERANCE = Fraction(1, 1000)
 
 NAMED_SIZES: dict[str, Size] = {
     "square_hd": Size(1024, 1024),
@@ -162,7 +163,7 @@ def dev_sigmas(steps: int) -> tuple[float, ...]:
     same at every size, unlike diffusers' default, which shifts by the number of tokens.
     """
     line = [1 - i / steps for i in range(steps)]
-    shifted = [SHIFT / (SHIFT + 1 / s - 1) for s in line]
+    shifted = [SHIFT / (SHIFT + (1 / s - 1)) for s in line]
     stretch = (1 - shifted[-1]) / (1 - LAST_SIGMA)
     return tuple(1 - (1 - s) / stretch for s in shifted)
 
@@ -183,7 +184,7 @@ def _tokens(size: Size, frames: int) -> int:
 
 def _fps(request: VideoToVideoInput, info: VideoInfo, warnings: _Warnings) -> Fraction:
     if not request.match_input_fps:
-        return Fraction(request.fps).limit_denominator(1001)
+        return _exact(request.fps, warnings)
     fps = min(max(info.fps, MIN_FPS), MAX_FPS)
     warnings.note(
         "match_input_fps", str(info.fps), str(fps), "the source's rate is outside 1 to 60"

@@ -1,14 +1,13 @@
 """Checkpoints by name: what each is, where its files come from, and whether they are here.
 
-This module reads no weights and loads no torch, so that the command line can list checkpoints;
-models.py opens them. Every checkpoint is a folder in diffusers' layout, one subfolder per part.
-Sizes are of the bfloat16 files as published; see docs/decisions/0002 for the licences.
+This module needs nothing but the standard library, so that the command line can list checkpoints
+anywhere; hub.py downloads them, models.py opens them. Every checkpoint is a folder in diffusers'
+layout, one subfolder per part. Sizes are of the bfloat16 files as published;
+docs/decisions/0002 tells of the licences.
 """
 
 import json
-import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from rotoscope.errors import OperatorError
@@ -31,10 +30,11 @@ PARTS: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Files of one Hugging Face repository."""
+    """Files of one Hugging Face repository: parts of the checkpoint, and single files."""
 
     repo: str
-    patterns: tuple[str, ...]
+    parts: tuple[str, ...]
+    files: tuple[str, ...] = ()
     revision: str = "main"
 
 
@@ -58,10 +58,8 @@ class Checkpoint:
     """Where the files come from; empty for a checkpoint that the project makes itself."""
     refine_lora: str | None = None
     """File of the LoRA that turns the transformer into the second stage's."""
-    refine_lora_scale: float = field(default=1.0)
+    refine_lora_scale: float = 1.0
 
-
-_PARTS_OF_DEV = tuple(f"{part}/*" for part in PARTS)
 
 CHECKPOINTS: dict[str, Checkpoint] = {
     checkpoint.name: checkpoint
@@ -90,7 +88,8 @@ CHECKPOINTS: dict[str, Checkpoint] = {
             sources=(
                 Source(
                     "Lightricks/LTX-2",
-                    (*_PARTS_OF_DEV, "ltx-2-19b-distilled-lora-384.safetensors"),
+                    tuple(PARTS),
+                    files=("ltx-2-19b-distilled-lora-384.safetensors",),
                 ),
             ),
             refine_lora="ltx-2-19b-distilled-lora-384.safetensors",
@@ -108,9 +107,9 @@ CHECKPOINTS: dict[str, Checkpoint] = {
             sources=(
                 Source(
                     "rootonchair/LTX-2-19b-distilled",
-                    tuple(f"{part}/*" for part in PARTS if part != "latent_upsampler"),
+                    tuple(part for part in PARTS if part != "latent_upsampler"),
                 ),
-                Source("Lightricks/LTX-2", ("latent_upsampler/*",)),
+                Source("Lightricks/LTX-2", ("latent_upsampler",)),
             ),
         ),
     )
@@ -167,83 +166,3 @@ def _missing_shards(folder: Path, part: str) -> list[str]:
         shard for index in indexes for shard in json.loads(index.read_text())["weight_map"].values()
     }
     return [f"{part}/{name}" for name in sorted(shards) if not (folder / part / name).is_file()]
-
-
-def fetch_checkpoint(name: str, settings: Settings, report: Callable[[str], None]) -> Path:
-    """Download what is missing of checkpoint `name`; `report` gets a line per source.
-
-    Raises:
-        OperatorError: Before any download, when there is not enough disk space, or a repository
-            is gated, absent or out of reach; the text says what to do.
-    """
-    checkpoint, folder = find_checkpoint(name), folder_of(name, settings)
-    if not checkpoint.sources:
-        raise OperatorError(f"{name} is not downloaded: it is made on first use.")
-    if not missing_files(checkpoint, folder):
-        return folder
-    _require_space(checkpoint, folder)
-    for source in checkpoint.sources:
-        _require_access(source)
-    for source in checkpoint.sources:
-        report(f"{source.repo} ({source.revision}) to {folder}")
-        _download(source, folder)
-    if absent := missing_files(checkpoint, folder):
-        raise OperatorError(f"The download ended without {', '.join(absent[:3])}; run it again.")
-    return folder
-
-
-def _require_space(checkpoint: Checkpoint, folder: Path) -> None:
-    there = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
-    have = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    need, free = checkpoint.download_bytes - have, shutil.disk_usage(there).free
-    if need > free:
-        raise OperatorError(
-            f"{checkpoint.name} needs {need / GB:.0f} GB more and {there} has {free / GB:.0f} GB "
-            "free; set ROTOSCOPE_CHECKPOINT_DIR to a larger disk."
-        )
-
-
-def _require_access(source: Source) -> None:
-    """Ask the hub whether the repository can be read, so that no download starts in vain."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-
-    try:
-        HfApi().auth_check(source.repo)
-    except GatedRepoError:
-        raise OperatorError(
-            f"{source.repo} is gated: accept its licence on its Hugging Face page, then set "
-            "HF_TOKEN to a token of that account."
-        ) from None
-    except RepositoryNotFoundError:
-        raise OperatorError(
-            f"{source.repo} does not exist or is private; set HF_TOKEN if you have access."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise OperatorError(
-            f"Hugging Face cannot be reached ({type(error).__name__}); connect this machine or "
-            f"copy the files of {source.repo} into the checkpoint's folder."
-        ) from None
-
-
-def _download(source: Source, folder: Path) -> None:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        snapshot_download(
-            source.repo,
-            revision=source.revision,
-            allow_patterns=[pattern for pattern in source.patterns if "*" not in pattern]
-            + [
-                f"{p.removesuffix('*')}*{end}"
-                for p in source.patterns
-                if "*" in p
-                for end in (".safetensors", ".json", ".model", ".txt")
-            ],
-            local_dir=folder,
-        )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise OperatorError(
-            f"The download of {source.repo} stopped: {error}. Run the command again to go on."
-        ) from None

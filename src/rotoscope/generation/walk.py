@@ -1,0 +1,102 @@
+"""One walk down a noise schedule: tokens made and noised, denoised, and taken apart again.
+
+A two-stage generation walks twice, with the same prompt, first frame and stream of noise.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Generator, Tensor
+
+from rotoscope.generation.codec import audio_shape
+from rotoscope.generation.condition import (
+    Image,
+    Tokens,
+    add_noise,
+    append_reference,
+    encode_first_frame,
+    keep_first_frame,
+    make_noise,
+    start_tokens,
+    target_latents,
+)
+from rotoscope.generation.denoise import AudioVideo, denoise, make_denoiser
+from rotoscope.generation.models import Models
+from rotoscope.generation.plan import FRAME_STEP, SIDE_STEP, Pass, Plan
+from rotoscope.generation.text import TextEmbeddings
+from rotoscope.media.clip import Size
+
+# Told the stage, its steps done and its steps; may raise to abort the generation.
+Report = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What holds a generation to the request."""
+
+    text: TextEmbeddings
+    """Two rows: the negative prompt, the prompt."""
+    image_HWC: Image | None
+    reference_BCFHW: Tensor | None
+    strength: float
+    """Of the reference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latents:
+    """Where a walk starts and ends: normalised latents of picture and sound."""
+
+    video_BCFHW: Tensor
+    audio_BLD: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """The walks of one generation."""
+
+    models: Models
+    conditions: Conditions
+    plan: Plan
+    rng: Generator
+    report: Report
+
+    def blank(self, size: Size) -> Latents:
+        """Zeros of the clip's length at `size`: noised at sigma 1, nothing of them is left."""
+        plan, device = self.plan, self.models.device
+        shape = (
+            1,
+            self.models.transformer.config.in_channels,
+            (plan.frames - 1) // FRAME_STEP + 1,
+            size.height // SIDE_STEP,
+            size.width // SIDE_STEP,
+        )
+        sound = audio_shape(self.models, float(plan.frames / plan.fps))
+        return Latents(torch.zeros(shape, device=device), torch.zeros(sound, device=device))
+
+    def down(self, one: Pass, start: Latents) -> Latents:
+        """Noise `start` to the first sigma of `one` and denoise it along the rest."""
+        fps, sigma = float(self.plan.fps), one.sigmas[0]
+        video = add_noise(self._tokens(one, start, fps), sigma, self.rng)
+        noise_BLD = make_noise(start.audio_BLD, self.rng)
+        state = AudioVideo(video, torch.lerp(start.audio_BLD, noise_BLD, sigma))
+        text = self.conditions.text
+        if one.guidance_scale == 1:
+            text = TextEmbeddings(text.video_BLD[1:], text.audio_BLD[1:])
+        denoiser = make_denoiser(self.models, text, one.guidance_scale, fps)
+        state = denoise(denoiser, state, one.sigmas, partial(self._on_step, one))
+        return Latents(target_latents(state.video), state.audio_BLD)
+
+    def _tokens(self, one: Pass, start: Latents, fps: float) -> Tokens:
+        models, given = self.models, self.conditions
+        tokens = start_tokens(models, start.video_BCFHW, fps)
+        if given.image_HWC is not None:
+            image_BCFHW = encode_first_frame(models, given.image_HWC, one.size)
+            tokens = keep_first_frame(tokens, image_BCFHW)
+        if one.reference and given.reference_BCFHW is not None:
+            tokens = append_reference(models, tokens, given.reference_BCFHW, given.strength, fps)
+        return tokens
+
+    def _on_step(self, one: Pass, done: int) -> None:
+        self.report(one.stage, done, len(one.sigmas))

@@ -1,0 +1,234 @@
+"""LoRA files: every dialect means the same, the model comes back as it was, junk is refused."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tests.generation.conftest import MakeLora
+
+from rotoscope.errors import LoraIncompatibleError
+from rotoscope.generation.loras import LoraFile, merged, open_lora
+from rotoscope.generation.pipeline import Pipeline
+
+OFFICIAL = ("lora_A.weight", "lora_B.weight")
+KOHYA = ("lora_down.weight", "lora_up.weight")
+
+
+def kohya(name: str) -> str:
+    return "lora_unet_" + name.replace(".", "_")
+
+
+@pytest.mark.parametrize(
+    ("layer", "names", "alpha"),
+    [
+        ("transformer.{}".format, OFFICIAL, None),
+        ("{}".format, OFFICIAL, None),
+        ("base_model.model.{}".format, ("lora_A.default.weight", "lora_B.default.weight"), None),
+        ("diffusion_model.{}".format, KOHYA, 8.0),
+        (kohya, KOHYA, 2.0),
+    ],
+    ids=["diffusers", "no prefix", "peft", "down and up with alpha", "kohya"],
+)
+def test_every_dialect_means_the_same(
+    pipeline: Pipeline,
+    lora_of: MakeLora,
+    layer: Callable[[str], str],
+    names: tuple[str, str],
+    alpha: float | None,
+) -> None:
+    """The same matrices under other names, or scaled by an alpha, change the same weights."""
+    transformer = pipeline.models.transformer
+    official = open_lora(lora_of(), transformer)
+    other = open_lora(lora_of(layer=layer, names=names, alpha=alpha), transformer)
+
+    assert other.deltas.keys() == official.deltas.keys()
+    for name, delta in official.deltas.items():
+        twin = other.deltas[name]
+        expected = delta.weight * delta.up_OR @ delta.down_RI
+        torch.testing.assert_close(twin.weight * twin.up_OR @ twin.down_RI, expected)
+
+
+def test_merging_adds_each_lora_at_its_scale(pipeline: Pipeline, lora_of: MakeLora) -> None:
+    """Within the context the weight is W plus the sum of the deltas."""
+    transformer = pipeline.models.transformer
+    loras = [open_lora(lora_of(scale=scale), transformer) for scale in (0.5, 2.0)]
+    name = next(iter(loras[0].deltas))
+    before = transformer.get_submodule(name).weight.clone()
+    change = sum(
+        lora.deltas[name].weight * lora.deltas[name].up_OR @ lora.deltas[name].down_RI
+        for lora in loras
+    )
+
+    with merged(transformer, loras):
+        torch.testing.assert_close(transformer.get_submodule(name).weight, before + change)
+
+    assert torch.equal(transformer.get_submodule(name).weight, before)
+
+
+def test_the_model_comes_back_bit_for_bit(pipeline: Pipeline, lora_of: MakeLora) -> None:
+    """After many swaps, one of them ended by an error, not a bit of the model has moved."""
+    transformer = pipeline.models.transformer
+    before = {name: tensor.clone() for name, tensor in transformer.state_dict().items()}
+    loras = [open_lora(lora_of(scale=scale), transformer) for scale in (0.1, 1.0, 3.0)]
+
+    for swap in range(20):
+        with merged(transformer, loras[: swap % 3 + 1]):
+            pass
+    with pytest.raises(RuntimeError), merged(transformer, loras):
+        raise RuntimeError
+
+    after = transformer.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+def test_lightricks_own_layer_names_are_known(pipeline: Pipeline, tmp_path: Path) -> None:
+    """Layers outside the blocks have other names in diffusers."""
+    linear = pipeline.models.transformer.proj_in
+    path = tmp_path / "lora.safetensors"
+    save_file(
+        {
+            "diffusion_model.patchify_proj.lora_A.weight": torch.ones(1, linear.in_features),
+            "diffusion_model.patchify_proj.lora_B.weight": torch.ones(linear.out_features, 1),
+        },
+        path,
+    )
+
+    lora = open_lora(LoraFile(path, "x", 1.0, ""), pipeline.models.transformer)
+
+    assert lora.deltas.keys() == {"proj_in"}
+
+
+def test_layers_that_fit_nothing_are_named(pipeline: Pipeline, lora_of: MakeLora) -> None:
+    """A file that fits in part is used in part, and says so."""
+    file = lora_of(layer=lambda name: f"diffusion_model.{name}".replace("blocks.3", "blocks.47"))
+
+    lora = open_lora(file, pipeline.models.transformer)
+
+    assert lora.deltas
+    assert all("blocks.47" in name for name in lora.unmatched)
+    assert lora.unmatched
+
+
+@pytest.mark.parametrize(
+    ("metadata", "in_context"), [(None, False), ({"reference_downscale_factor": "1"}, True)]
+)
+def test_ic_loras_are_known_by_their_metadata(
+    pipeline: Pipeline, lora_of: MakeLora, metadata: dict[str, str] | None, *, in_context: bool
+) -> None:
+    """They act on the reference, so they stay out of the second pass."""
+    lora = open_lora(lora_of(metadata=metadata), pipeline.models.transformer)
+
+    assert lora.in_context is in_context
+    refine = pipeline._refine_loras([lora])
+    assert (lora in refine) is not in_context
+
+
+def header(content: object, body: bytes = b"") -> bytes:
+    text = json.dumps(content).encode()
+    return len(text).to_bytes(8, "little") + text + body
+
+
+PAIR = {"dtype": "F32", "shape": [1, 1], "data_offsets": [0, 4]}
+JUNK = {
+    "a zip pickle": (b"PK\x03\x04" + b"\0" * 64, "pickle"),
+    "a bare pickle": (b"\x80\x04\x95" + b"\0" * 64, "pickle"),
+    "an empty file": (b"", "not a safetensors"),
+    "text": (b"hello, I am a LoRA", "not a safetensors"),
+    "a page": (b"<!doctype html><html></html>", "not a safetensors"),
+    "a header longer than the file": ((10**6).to_bytes(8, "little") + b'{"a":', "claims"),
+    "a header of 10 GB": ((10**10).to_bytes(8, "little") + b'{"a":', "claims"),
+    "a header that is no JSON": ((8).to_bytes(8, "little") + b"{" * 8, "not JSON"),
+    "overlapping tensors": (
+        header({"a.lora_A.weight": PAIR, "a.lora_B.weight": PAIR}, b"\0" * 8),
+        "damaged",
+    ),
+    "no tensors": (header({}), "no tensors"),
+    "not a LoRA": (header({"vae.weight": PAIR}, b"\0" * 4), "not a tensor of a LoRA"),
+    "DoRA": (header({"a.dora_scale": PAIR}, b"\0" * 4), "DoRA"),
+    "LoKr": (header({"a.lokr_w1": PAIR}, b"\0" * 4), "LoKr"),
+}
+
+
+@pytest.mark.parametrize("kind", JUNK)
+def test_junk_is_refused_by_name(pipeline: Pipeline, tmp_path: Path, kind: str) -> None:
+    """Each kind of wrong file gets a reason and the field it came from."""
+    content, reason = JUNK[kind]
+    path = tmp_path / "lora.safetensors"
+    path.write_bytes(content)
+
+    with pytest.raises(LoraIncompatibleError, match=reason) as caught:
+        open_lora(LoraFile(path, "mine", 1.0, "", "loras.2"), pipeline.models.transformer)
+
+    assert caught.value.field == "loras.2.path"
+    assert "mine" in str(caught.value)
+
+
+def save_pair(path: Path, layer: str, down: torch.Tensor, up: torch.Tensor) -> LoraFile:
+    save_file({f"{layer}.lora_A.weight": down, f"{layer}.lora_B.weight": up}, path)
+    return LoraFile(path, "mine", 1.0, "", "loras.0")
+
+
+LAYER = "diffusion_model.transformer_blocks.0.attn1.to_q"
+
+
+@pytest.mark.parametrize(
+    ("layer", "down", "up", "reason"),
+    [
+        ("diffusion_model.double_blocks.0.img_attn", (4, 64), (64, 4), "none of its 1 layers"),
+        (LAYER, (4, 4096), (4096, 4), "another model"),
+        (LAYER, (4, 64), (64, 8), "another model"),
+        (LAYER, (0, 64), (64, 0), "another model"),
+    ],
+    ids=["unknown layers", "other widths", "two ranks", "no rank"],
+)
+def test_a_lora_for_another_model_is_refused(
+    pipeline: Pipeline,
+    tmp_path: Path,
+    layer: str,
+    down: tuple[int, int],
+    up: tuple[int, int],
+    reason: str,
+) -> None:
+    """Shapes and names are compared with the open checkpoint's."""
+    file = save_pair(tmp_path / "a.safetensors", layer, torch.ones(down), torch.ones(up))
+
+    with pytest.raises(LoraIncompatibleError, match=reason):
+        open_lora(file, pipeline.models.transformer)
+
+
+@pytest.mark.parametrize(
+    ("down", "reason"),
+    [
+        (torch.full((4, 64), torch.nan), "not finite"),
+        (torch.ones(4, 64, dtype=torch.int32), "floating-point"),
+    ],
+    ids=["NaN", "integers"],
+)
+def test_values_that_cannot_be_weights_are_refused(
+    pipeline: Pipeline, tmp_path: Path, down: torch.Tensor, reason: str
+) -> None:
+    """One bad number would turn every later frame into noise."""
+    file = save_pair(tmp_path / "a.safetensors", LAYER, down, torch.ones(64, 4))
+
+    with pytest.raises(LoraIncompatibleError, match=reason):
+        open_lora(file, pipeline.models.transformer)
+
+
+def test_one_matrix_alone_is_refused(pipeline: Pipeline, tmp_path: Path) -> None:
+    """A pair with its other half missing is damage, not a LoRA."""
+    path = tmp_path / "a.safetensors"
+    save_file({f"{LAYER}.lora_A.weight": torch.ones(4, 64)}, path)
+
+    with pytest.raises(LoraIncompatibleError, match="only one"):
+        open_lora(LoraFile(path, "mine", 1.0, ""), pipeline.models.transformer)
+
+
+def test_a_smaller_reference_is_not_supported_yet(pipeline: Pipeline, lora_of: MakeLora) -> None:
+    """Rather refused than run with the wrong reference."""
+    with pytest.raises(LoraIncompatibleError, match="2 times smaller"):
+        open_lora(
+            lora_of(metadata={"reference_downscale_factor": "2"}), pipeline.models.transformer
+        )

@@ -1,0 +1,182 @@
+"""From a request and a source's facts to a plan; nothing is adjusted silently."""
+
+import json
+from fractions import Fraction
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rotoscope.generation.plan import MAX_SECONDS, Plan, Reference, dev_sigmas, make_plan
+from rotoscope.generation.weights import CHECKPOINTS
+from rotoscope.media.clip import Size, VideoInfo
+from rotoscope.schema.input import VideoToVideoInput
+
+DEV = CHECKPOINTS["ltx-2-19b-dev"]
+DISTILLED = CHECKPOINTS["ltx-2-19b-distilled"]
+HD = VideoInfo(size=Size(1280, 720), fps=Fraction(25), duration_s=4.88, codec="h264")
+
+
+def request_of(**fields: object) -> VideoToVideoInput:
+    asked = {"prompt": "a cat", "video_url": "https://a.test/v.mp4", "loras": []}
+    return VideoToVideoInput.model_validate_json(json.dumps(asked | fields))
+
+
+def plan_of(info: VideoInfo = HD, max_area: int | None = None, **fields: object) -> Plan:
+    return make_plan(request_of(**fields), info, DEV, max_area=max_area)
+
+
+def used(plan: Plan) -> dict[str, object]:
+    return {warning.field: warning.used for warning in plan.warnings}
+
+
+def test_the_default_request_on_a_720p_clip() -> None:
+    """Its length and rate are the source's, its size the nearest that two stages can make."""
+    plan = plan_of()
+
+    assert (plan.size, plan.frames, plan.fps) == (Size(1280, 704), 121, 25)
+    assert plan.reference == Reference(Size(640, 352), 121)
+    assert [one.size for one in plan.passes] == [Size(640, 352), Size(1280, 704)]
+    assert [len(one.sigmas) for one in plan.passes] == [40, 3]
+    assert [one.guidance_scale for one in plan.passes] == [3, 1]
+    assert used(plan) == {"num_frames": 121, "video_size": "1280x704"}
+
+
+@pytest.mark.parametrize(("asked", "made"), [(9, 9), (12, 9), (13, 17), (100, 97), (481, 481)])
+def test_frames_that_were_asked_for_are_snapped_to_the_nearest(asked: int, made: int) -> None:
+    """With match_video_length off, num_frames counts; the source's length does not."""
+    plan = plan_of(match_video_length=False, num_frames=asked, fps=25)
+
+    assert plan.frames == made
+    assert ("num_frames" in used(plan)) == (asked != made)
+
+
+def test_a_source_that_ends_early_leaves_the_rest_free() -> None:
+    """The reference covers what there is, and the answer says so."""
+    plan = plan_of(match_video_length=False, num_frames=241)
+
+    assert plan.reference is not None
+    assert (plan.frames, plan.reference.frames) == (241, 121)
+    assert used(plan)["video_url"] == 121
+
+
+def test_no_strength_no_reference() -> None:
+    """At video_strength 0 the source is not even read."""
+    plan = plan_of(video_strength=0)
+
+    assert plan.reference is None
+    assert not any(one.reference for one in plan.passes)
+
+
+def test_twenty_seconds_at_most() -> None:
+    """A slow clip of 481 frames would run past the positions the model was trained on."""
+    slow = VideoInfo(size=Size(640, 384), fps=Fraction(12), duration_s=60, codec="h264")
+
+    plan = plan_of(slow)
+
+    assert plan.frames == 241
+    assert "20 seconds" in plan.warnings[0].why
+
+
+def test_rates_are_kept_exact() -> None:
+    """NTSC rates stay fractions; a decimal number that means one becomes one."""
+    ntsc = VideoInfo(size=Size(640, 384), fps=Fraction(30000, 1001), duration_s=2, codec="h264")
+
+    assert plan_of(ntsc).fps == Fraction(30000, 1001)
+    assert plan_of(ntsc, match_input_fps=False, fps=23.976).fps == Fraction(24000, 1001)
+    assert plan_of(ntsc, match_input_fps=False, fps=25).fps == 25
+
+
+def test_the_operators_cap_holds_the_area() -> None:
+    """The aspect is kept; the cap is named in the warning."""
+    plan = plan_of(max_area=512 * 288)
+
+    assert plan.size == Size(512, 256)
+    assert "147456" in plan.warnings[-1].why
+
+
+@pytest.mark.parametrize(
+    ("asked", "made"),
+    [
+        ("square_hd", Size(1024, 1024)),
+        ("portrait_16_9", Size(576, 1024)),
+        ("landscape_4_3", Size(1024, 768)),
+        ({"width": 700, "height": 100}, Size(704, 128)),
+    ],
+)
+def test_sizes_by_name_and_by_number(asked: object, made: Size) -> None:
+    """Names are exact; numbers are rounded to what the model can make."""
+    assert plan_of(video_size=asked).size == made
+
+
+def test_the_distilled_model_keeps_its_own_schedule() -> None:
+    """Steps and guidance do not apply to it, and the answer says so."""
+    plan = make_plan(request_of(), HD, DISTILLED, max_area=None)
+
+    assert (plan.steps, plan.guidance_scale) == (8, 1)
+    assert used(plan)["num_inference_steps"] == 8
+    assert used(plan)["guidance_scale"] == 1
+
+
+@given(
+    width=st.integers(16, 8192),
+    height=st.integers(16, 8192),
+    fps=st.fractions(Fraction(1, 10), 1000, max_denominator=1001),
+    duration=st.floats(0.001, 100_000),
+    max_area=st.none() | st.integers(64 * 64, 4096 * 4096),
+    fields=st.fixed_dictionaries(
+        {
+            "match_video_length": st.booleans(),
+            "num_frames": st.integers(9, 481),
+            "match_input_fps": st.booleans(),
+            "fps": st.floats(1, 60),
+            "use_multiscale": st.booleans(),
+            "num_inference_steps": st.integers(8, 50),
+            "guidance_scale": st.floats(1, 10),
+            "video_strength": st.floats(0, 1),
+            "video_size": st.sampled_from(["auto", "square", "portrait_4_3"])
+            | st.fixed_dictionaries(
+                {"width": st.integers(64, 4096), "height": st.integers(64, 4096)}
+            ),
+        }
+    ),
+)
+def test_any_plan_is_one_the_model_can_make(
+    width: int,
+    height: int,
+    fps: Fraction,
+    duration: float,
+    max_area: int | None,
+    fields: dict[str, object],
+) -> None:
+    """Frames 8k+1 within bounds, sides the model divides, and a warning for each change."""
+    info = VideoInfo(size=Size(width, height), fps=fps, duration_s=duration, codec="h264")
+
+    plan = make_plan(request_of(**fields), info, DEV, max_area=max_area)
+
+    assert plan.frames % 8 == 1
+    assert 9 <= plan.frames <= 481
+    assert plan.frames <= 9 or (plan.frames - 1) / plan.fps <= MAX_SECONDS
+    assert 1 <= plan.fps <= 60
+    multiple = 64 if fields["use_multiscale"] else 32
+    assert plan.size.width % multiple == plan.size.height % multiple == 0
+    assert min(plan.size.width, plan.size.height) >= multiple
+    assert plan.reference is None or plan.reference.frames % 8 == 1
+    assert ("match_input_fps" in used(plan)) == (
+        bool(fields["match_input_fps"]) and not 1 <= fps <= 60
+    )
+    if not fields["match_video_length"]:
+        assert ("num_frames" in used(plan)) == (plan.frames != fields["num_frames"])
+    assert all(cost > 0 for name, cost in plan.costs.items() if name != "condition")
+
+
+@given(steps=st.integers(8, 50))
+def test_the_schedule_falls_from_noise_to_a_tenth(steps: int) -> None:
+    """One sigma a step, from 1 to 0.1, each below the one before."""
+    sigmas = dev_sigmas(steps)
+
+    assert len(sigmas) == steps
+    assert sigmas[0] == 1
+    assert sigmas[-1] == pytest.approx(0.1)
+    assert all(late < early for early, late in pairwise(sigmas))
