@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.padding import Padding
 
 from rotoscope.cli.configuration import DataDir, read_settings
 from rotoscope.generation.weights import CHECKPOINTS, state_of
@@ -24,29 +25,32 @@ def models_or_list(context: typer.Context) -> None:
 def list_models(data_dir: DataDir = None) -> None:
     """List the checkpoints and whether their files are here."""
     settings = read_settings(data_dir=data_dir)
-    table = Table("name", "here", "memory", "licence", "what it is", box=None, pad_edge=False)
+    console = Console(highlight=False)
     for name, checkpoint in CHECKPOINTS.items():
-        state, sentence = state_of(name, settings)
-        table.add_row(
-            f"{name} *" if name == settings.checkpoint else name,
-            f"{state}: {sentence}",
-            f"{checkpoint.memory_bytes / GB:.1f} GB",
-            checkpoint.licence,
-            checkpoint.description,
-        )
-    Console().print(table)
-    Console().print("* the one that workers open; the setting `checkpoint` names it")
+        used = " (used)" if name == settings.checkpoint else ""
+        console.print(f"[bold]{name}[/]{used}: {escape(': '.join(state_of(name, settings)))}")
+        size = f"{checkpoint.memory_bytes / GB:.1f} GB of memory"
+        facts = escape(f"{checkpoint.description} {size}; {checkpoint.licence}.")
+        console.print(Padding(facts, (0, 0, 0, 4)))
 
 
 @models.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="A checkpoint's name.")], data_dir: DataDir = None
+    name: Annotated[str, typer.Argument(help="A checkpoint's name.")],
+    *,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Also where it has too little memory to run.")
+    ] = False,
+    data_dir: DataDir = None,
 ) -> None:
     """Download a checkpoint's files; a download that stopped goes on where it was."""
     # Here, since it loads torch to know whether the checkpoint would fit.
     from rotoscope.generation.hub import fetch_checkpoint  # noqa: PLC0415
 
     console = Console(stderr=True, highlight=False)
-    settings = read_settings(data_dir=data_dir)
-    folder = fetch_checkpoint(name, settings, lambda line: console.print(line, markup=False))
+
+    def report(line: str) -> None:
+        console.print(line, markup=False)
+
+    folder = fetch_checkpoint(name, read_settings(data_dir=data_dir), report, anyway=anyway)
     typer.echo(folder)

@@ -24,6 +24,7 @@ MAX_SECONDS = 20
 MAX_SIDE = 2048
 MIN_FPS = Fraction(1)
 MAX_FPS = Fraction(60)
+NTSC_RATES = tuple(Fraction(rate * 1000, 1001) for rate in (24, 30, 48, 60))
 NTSC_TOLERANCE = Fraction(1, 1000)
 
 NAMED_SIZES: dict[str, Size] = {
@@ -190,6 +191,15 @@ def _fps(request: VideoToVideoInput, info: VideoInfo, warnings: _Warnings) -> Fr
         "match_input_fps", str(info.fps), str(fps), "the source's rate is outside 1 to 60"
     )
     return fps
+
+
+def _exact(fps: float, warnings: _Warnings) -> Fraction:
+    """A rate as a fraction; 23.976, 29.97 and 59.94 stand for multiples of 1000/1001."""
+    ntsc = min(NTSC_RATES, key=lambda rate: abs(rate - Fraction(fps)))
+    if abs(ntsc - Fraction(fps)) >= NTSC_TOLERANCE:
+        return Fraction(fps).limit_denominator(1001)
+    warnings.note("fps", fps, str(ntsc), "the exact rate that this decimal stands for")
+    return ntsc
 
 
 def _frames(request: VideoToVideoInput, shown: int, fps: Fraction, warnings: _Warnings) -> int:
