@@ -9,7 +9,7 @@ from tests.worker.stand_ins import Server, make_job
 
 from rotoscope.errors import FileDownloadError, FileTooLargeError, LeaseLostError, OperatorError
 from rotoscope.schema.output import Failure
-from rotoscope.worker.api import TRIES_WHEN_STOPPING, ServerAwayError
+from rotoscope.worker.api import TRIES_WHEN_STOPPING, RefusedError, ServerAwayError
 from rotoscope.worker.progress import Report
 
 AWAY = httpx2.ConnectError("refused")
@@ -82,6 +82,13 @@ def test_another_version_of_the_protocol_is_named(server: Server) -> None:
     server.will_answer("claim", httpx2.Response(404))
     with server.connect() as api, pytest.raises(OperatorError, match="same Rotoscope version"):
         api.claim()
+
+
+def test_a_refused_call_about_a_job_is_not_repeated(server: Server) -> None:
+    """It would be refused again; the server's reason is in the error."""
+    server.will_answer("fail", httpx2.Response(422, text="no such code"))
+    with server.connect() as api, pytest.raises(RefusedError, match="422: no such code"):
+        api.fail(make_job(), FAILURE, Report())
 
 
 def test_a_heartbeat_is_tried_once(server: Server) -> None:

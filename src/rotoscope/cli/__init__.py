@@ -24,7 +24,9 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except RotoscopeError as error:
-            Console(stderr=True).print(str(error), style="red", markup=False, highlight=False)
+            Console(stderr=True, highlight=False).print(
+                str(error), style="red", markup=False, soft_wrap=True
+            )
             raise typer.Exit(1) from None
 
 

@@ -49,6 +49,10 @@ class ServerAwayError(RotoscopeError):
     """No answer, or one that says to come back later."""
 
 
+class RefusedError(RotoscopeError):
+    """The server understood a call and will not have it; sent again it would say the same."""
+
+
 class WorkerApi:
     """One worker's connection to the server; safe to use from its heartbeat thread too."""
 
@@ -89,10 +93,15 @@ class WorkerApi:
 
         Raises:
             ServerAwayError: The server does not answer.
-            OperatorError: It does not accept this worker's key.
+            OperatorError: It does not accept this worker's key, or is of another version.
         """
         claim = Claim(worker_id=self._worker_id, wait_s=wait_s)
-        answer = self._post("/v1/worker/claim", claim)
+        try:
+            answer = self._post("/v1/worker/claim", claim)
+        except RefusedError as error:
+            raise OperatorError(
+                f"{error} Server and worker must be of the same Rotoscope version."
+            ) from error
         if answer.status_code == httpx2.codes.NO_CONTENT:
             return None
         return Assignment.model_validate_json(answer.content, extra="ignore")
@@ -198,10 +207,7 @@ class WorkerApi:
             case code if code >= httpx2.codes.INTERNAL_SERVER_ERROR or code in (408, 429):
                 raise ServerAwayError(f"{self._url} answered {code}.")
             case code:
-                raise OperatorError(
-                    f"{self._url} answered {code} to {answer.request.url.path}: "
-                    "server and worker must be of the same Rotoscope version."
-                )
+                raise RefusedError(f"{answer.request.url} answered {code}: {answer.text[:500]}")
 
     def _tries(self) -> Iterator[float]:
         """Pauses between tries: endless, but a stopping worker gets a few short ones only."""

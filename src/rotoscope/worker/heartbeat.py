@@ -7,7 +7,7 @@ from typing import Self
 from rotoscope import telemetry
 from rotoscope.errors import LeaseLostError, OperatorError
 from rotoscope.schema.worker import Assignment
-from rotoscope.worker.api import ServerAwayError, WorkerApi
+from rotoscope.worker.api import RefusedError, ServerAwayError, WorkerApi
 from rotoscope.worker.progress import Report
 
 log = telemetry.logger()
@@ -51,7 +51,7 @@ class Heartbeat:
         """Whether there is a lease to keep; a server that is away may come back in time."""
         try:
             self._api.heartbeat(self._job, self._report)
-        except ServerAwayError as error:
+        except (ServerAwayError, RefusedError) as error:
             log.warning("heartbeat_missed", request_id=self._job.request_id, reason=str(error))
         except (LeaseLostError, OperatorError) as error:
             self._report.abort(error)

@@ -16,7 +16,7 @@ from rotoscope import telemetry
 from rotoscope.errors import JobError, LeaseLostError, OperatorError
 from rotoscope.schema.worker import Assignment
 from rotoscope.settings import Settings
-from rotoscope.worker.api import ServerAwayError, WorkerApi
+from rotoscope.worker.api import RefusedError, ServerAwayError, WorkerApi
 from rotoscope.worker.failure import failure_of, leaves_device_unusable
 from rotoscope.worker.folders import job_folder, workspace
 from rotoscope.worker.heartbeat import Heartbeat
@@ -76,7 +76,7 @@ def do_job(job: Assignment, bench: Bench, folder: Path, stop: Stop) -> None:
             finish(job, bench, own, report)
         except LeaseLostError as error:
             log.warning("job_dropped", reason=str(error))
-        except ServerAwayError as error:
+        except (ServerAwayError, RefusedError) as error:
             log.warning("job_left_to_its_lease", reason=str(error))
     # A failed generation's tensors hang in cycles of frames until they are collected.
     gc.collect()
@@ -85,6 +85,8 @@ def do_job(job: Assignment, bench: Bench, folder: Path, stop: Stop) -> None:
 def finish(job: Assignment, bench: Bench, folder: Path, report: Report) -> None:
     try:
         outcome = run(job, bench, folder, report)
+        bench.api.succeed(job, outcome, report)
+        log.info("job_succeeded", seconds=round(outcome.metrics["total"], 1))
     except StoppedError:
         bench.api.release(job)
         log.info("job_released")
@@ -92,9 +94,6 @@ def finish(job: Assignment, bench: Bench, folder: Path, report: Report) -> None:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a job raises must not end the worker
         fail(job, bench, report, error)
-    else:
-        bench.api.succeed(job, outcome, report)
-        log.info("job_succeeded", seconds=round(outcome.metrics["total"], 1))
 
 
 def fail(job: Assignment, bench: Bench, report: Report, error: Exception) -> None:
