@@ -1,0 +1,49 @@
+# `make demo` and `make test` do all their own set-up; the rest is for development.
+PYTHON ?= python3
+BIN := .venv/bin
+PROMPT := black-and-white video, a girl is playing a guitar, film grain
+SAMPLE := src/rotoscope/data/sample.mp4
+
+.PHONY: demo test lint format docs bench clean
+
+demo: .venv/worker
+	mkdir -p demo-output
+	$(BIN)/rotoscope run $(SAMPLE) --prompt "$(PROMPT)" \
+	  --out demo-output/restyled.mp4 --sheet demo-output/before-and-after.png
+
+test: .venv/dev
+	$(BIN)/python -m pytest
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md docs src tests bench
+
+format: .venv/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: .venv/dev
+	$(BIN)/python docs/reference.py
+
+bench: .venv/dev
+	$(BIN)/python bench/api.py
+	$(BIN)/python bench/overhead.py
+
+.venv/pip:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	touch $@
+
+.venv/worker: .venv/pip pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable ".[worker]"
+	touch $@
+
+.venv/dev: .venv/worker
+	$(BIN)/python -m pip install --quiet --group dev
+	touch $@
+
+clean:
+	rm -rf .venv demo-output build dist
