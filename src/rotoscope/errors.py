@@ -58,26 +58,36 @@ class RequestError(RotoscopeError):
 
 
 class UnauthorizedError(RequestError):
+    """No token, or one that is unknown, expired or revoked."""
+
     status = 401
     error_code = 400004
 
 
 class ForbiddenError(RequestError):
+    """The request belongs to another key, or the key is of the wrong kind."""
+
     status = 403
     error_code = 403001
 
 
 class UnknownRequestError(RequestError):
+    """There is no such request, or it has expired."""
+
     status = 404
     error_code = 404001
 
 
 class UnknownModelError(RequestError):
+    """There is no such model."""
+
     status = 404
     error_code = 400001
 
 
 class NotJsonError(RequestError):
+    """The body is not JSON."""
+
     status = 400
     error_code = 422001
 
@@ -102,21 +112,29 @@ class InvalidInputError(RequestError):
 
 
 class BodyTooLargeError(RequestError):
+    """The body is larger than the server takes."""
+
     status = 413
     error_code = 413001
 
 
 class WrongContentTypeError(RequestError):
+    """The body is not of the type that the route takes."""
+
     status = 415
     error_code = 415001
 
 
 class ConflictError(RequestError):
+    """The lease is lost: another attempt owns the job, or it has ended."""
+
     status = 409
     error_code = 409001
 
 
 class UnavailableError(RequestError):
+    """The queue is full or the server is stopping; Retry-After says when to come back."""
+
     status = 503
     error_code = 503001
 
@@ -146,51 +164,69 @@ class JobError(RotoscopeError):
 
 
 class FileDownloadError(JobError):
+    """An input could not be downloaded, or may not be."""
+
     code = "file_download_error"
 
 
 class FileTooLargeError(JobError):
+    """An input is larger than the server takes."""
+
     code = "file_too_large"
 
 
 class UnsupportedVideoError(JobError):
+    """The source is no video that can be read."""
+
     code = "unsupported_video_format"
 
 
 class VideoTooShortError(JobError):
+    """The source has no frame that can be shown."""
+
     code = "video_too_short"
 
 
 class VideoTooLargeError(JobError):
+    """The source has more pixels than are read."""
+
     code = "video_too_large"
 
 
 class UnsupportedImageError(JobError):
+    """The first frame is no image that can be read."""
+
     code = "unsupported_image_format"
 
 
 class LoraDownloadError(JobError):
+    """A LoRA could not be found or downloaded, or may not be."""
+
     code = "lora_download_error"
 
 
 class LoraIncompatibleError(JobError):
+    """A LoRA is no safetensors file, damaged, or made for another model."""
+
     code = "lora_incompatible"
 
 
-class CheckpointError(JobError):
-    code = "checkpoint_unavailable"
-
-
 class OutOfMemoryError(JobError):
+    """The job did not fit into the worker's memory."""
+
     code = "out_of_memory"
 
 
 class WorkerLostError(JobError):
+    """The workers that ran the job stopped answering."""
+
     code = "worker_lost"
     usually_retryable = True
 
 
 class InternalError(JobError):
+    """Something unforeseen; the worker's log has it under the request id."""
+
     code = "internal_error"
     usually_retryable = True
 

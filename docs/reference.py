@@ -1,0 +1,113 @@
+"""Write docs/reference/ from the code, so that it cannot drift; a test compares the two."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from rotoscope.errors import JOB_ERRORS, RequestError
+from rotoscope.schema.input import DEFAULT_NEGATIVE_PROMPT, VideoToVideoInput
+from rotoscope.settings import Settings
+
+FOLDER = Path(__file__).parent / "reference"
+
+
+def pages() -> dict[str, str]:
+    """File name to text."""
+    return {
+        "settings.md": "\n".join(settings_page()) + "\n",
+        "input.md": "\n".join(input_page()) + "\n",
+        "errors.md": "\n".join(errors_page()) + "\n",
+    }
+
+
+def settings_page() -> Iterator[str]:
+    yield "# Settings"
+    yield ""
+    yield "From the environment, or by the lower-case name without the prefix in `rotoscope.toml`."
+    yield ""
+    yield "| variable | default | |"
+    yield "|---|---|---|"
+    for name, field in Settings.model_fields.items():
+        yield f"| `ROTOSCOPE_{name.upper()}` | {default_of(field)} | {field.description} |"
+
+
+def input_page() -> Iterator[str]:
+    yield "# Input of ltx/ltx-2-19b/video-to-video/lora"
+    yield ""
+    yield "The same as JSON Schema: `GET /v1/models/ltx/ltx-2-19b/video-to-video/lora`."
+    yield ""
+    yield "| field | allowed | default | |"
+    yield "|---|---|---|---|"
+    properties = VideoToVideoInput.model_json_schema()["properties"]
+    for name, field in VideoToVideoInput.model_fields.items():
+        allowed = allowed_by(properties[name])
+        yield f"| `{name}` | {allowed} | {default_of(field)} | {field.description} |"
+
+
+def errors_page() -> Iterator[str]:
+    yield "# Errors"
+    yield ""
+    yield "## Of a request"
+    yield ""
+    yield "The body is `{error_code, error_message, detail?}`."
+    yield ""
+    yield "| status | error_code | |"
+    yield "|---|---|---|"
+    for error in sorted(
+        RequestError.__subclasses__(), key=lambda one: (one.status, one.error_code)
+    ):
+        yield f"| {error.status} | {error.error_code} | {sentence_of(error)} |"
+    yield f"| {RequestError.status} | {RequestError.error_code} | Our fault; it is in the log. |"
+    yield ""
+    yield "## Of a failed job"
+    yield ""
+    yield "In `error` of status and result, as `{code, message, field?, retryable}`."
+    yield ""
+    yield "| code | usually retryable | |"
+    yield "|---|---|---|"
+    for code, leaf in JOB_ERRORS.items():
+        retryable = "yes" if leaf.usually_retryable else "no"
+        yield f"| `{code}` | {retryable} | {sentence_of(leaf)} |"
+
+
+def status_and_code(error: type[RequestError]) -> tuple[int, int]:
+    return error.status, error.error_code
+
+
+def sentence_of(error: type[Exception]) -> str:
+    return (error.__doc__ or "").strip().splitlines()[0]
+
+
+def default_of(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    if field.default is PydanticUndefined:
+        return "the user's data folder"
+    if field.default == DEFAULT_NEGATIVE_PROMPT:
+        return "a long list of flaws"
+    if field.default is None or field.default == ():
+        return ""
+    return f"`{field.default}`"
+
+
+def allowed_by(schema: dict[str, Any]) -> str:
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    kinds = [allowed_by(one) for one in schema.get("anyOf", schema.get("oneOf", []))]
+    if kinds:
+        return " or ".join(kind for kind in kinds if kind != "null")
+    if "$ref" in schema:
+        return schema["$ref"].rsplit("/", 1)[-1].lower()
+    low = schema.get("minimum", schema.get("minLength", schema.get("minItems")))
+    high = schema.get("maximum", schema.get("maxLength", schema.get("maxItems")))
+    bounds = f" {low if low is not None else ''}..{high if high is not None else ''}"
+    return f"{schema['type']}{bounds if bounds != ' ..' else ''}"
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text)

@@ -1,0 +1,22 @@
+"""The generated reference is the one in the repository, and every error explains itself."""
+
+import runpy
+from pathlib import Path
+
+from rotoscope.errors import JobError, RequestError
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def test_the_reference_is_current() -> None:
+    """`make docs` would change nothing."""
+    pages = runpy.run_path(str(DOCS / "reference.py"))["pages"]()
+
+    assert pages == {file.name: file.read_text() for file in (DOCS / "reference").glob("*.md")}
+
+
+def test_every_error_has_a_sentence() -> None:
+    """The documented list of errors is made of these."""
+    leaves = [*RequestError.__subclasses__(), *JobError.__subclasses__()]
+
+    assert all(leaf.__doc__ and leaf.__doc__.strip().endswith(".") for leaf in leaves)
