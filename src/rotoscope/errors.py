@@ -23,7 +23,6 @@ RotoscopeError
     ├── UnsupportedImageError   unsupported_image_format
     ├── LoraDownloadError       lora_download_error
     ├── LoraIncompatibleError   lora_incompatible
-    ├── CheckpointError         checkpoint_unavailable
     ├── OutOfMemoryError        out_of_memory
     ├── WorkerLostError         worker_lost
     └── InternalError           internal_error
