@@ -1,0 +1,146 @@
+"""Results as a browser fetches them, and uploads."""
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from tests.web.conftest import OpenSite, Site
+
+CONTENT = b"0123456789"
+
+
+@pytest.fixture
+def url(site: Site) -> str:
+    job_id = site.submit()
+    site.finish(site.claim(), CONTENT)
+    return str(site.result(job_id)["output"]["video"])
+
+
+def test_a_result_needs_no_key(site: Site, url: str) -> None:
+    """The URL alone is enough, and says what it holds."""
+    answer = site.http.get(url)
+    assert (answer.status_code, answer.content) == (200, CONTENT)
+    assert answer.headers["Content-Type"] == "video/mp4"
+    assert answer.headers["Content-Length"] == "10"
+    assert answer.headers["Accept-Ranges"] == "bytes"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert url.endswith("/out.mp4")
+
+
+def test_head_tells_without_the_bytes(site: Site, url: str) -> None:
+    """HEAD has the headers of GET and no body."""
+    head, get = site.http.head(url), site.http.get(url)
+    assert (head.status_code, head.content) == (200, b"")
+    for name in ("Content-Length", "Content-Type", "ETag", "Accept-Ranges"):
+        assert head.headers[name] == get.headers[name]
+
+
+@pytest.mark.parametrize(
+    ("asked", "content", "range_"),
+    [
+        ("bytes=0-3", b"0123", "bytes 0-3/10"),
+        ("bytes=4-", b"456789", "bytes 4-9/10"),
+        ("bytes=-3", b"789", "bytes 7-9/10"),
+        ("bytes=8-100", b"89", "bytes 8-9/10"),
+    ],
+)
+def test_a_browser_can_seek(site: Site, url: str, asked: str, content: bytes, range_: str) -> None:
+    """A range is answered with those bytes and their place."""
+    answer = site.http.get(url, headers={"Range": asked})
+    assert (answer.status_code, answer.content) == (206, content)
+    assert answer.headers["Content-Range"] == range_
+
+
+def test_several_ranges_come_in_parts(site: Site, url: str) -> None:
+    """Two ranges are one answer of two parts."""
+    answer = site.http.get(url, headers={"Range": "bytes=0-1,8-9"})
+    assert answer.status_code == 206
+    assert answer.headers["Content-Type"].startswith("multipart/byteranges")
+    assert b"bytes 8-9/10" in answer.content
+
+
+@pytest.mark.parametrize("asked", ["bytes=10-", "bytes=5-2", "bytes=-0", "bytes=0-1,20-30"])
+def test_a_range_outside_is_told(site: Site, url: str, asked: str) -> None:
+    """The error names the file's size."""
+    answer = site.http.get(url, headers={"Range": asked})
+    assert (answer.status_code, answer.json()["error_code"]) == (416, 416001)
+    assert answer.headers["Content-Range"] == "bytes */10"
+
+
+@pytest.mark.parametrize("asked", ["frames=0-3", "bytes", "bytes=a-b", "bytes=", "bytes=--1"])
+def test_a_range_that_is_none_is_ignored(site: Site, url: str, asked: str) -> None:
+    """An unknown or broken range gets the whole file."""
+    answer = site.http.get(url, headers={"Range": asked})
+    assert (answer.status_code, answer.content) == (200, CONTENT)
+
+
+def test_an_unchanged_file_is_not_sent_again(site: Site, url: str) -> None:
+    """With its ETag a file is a 304; with another's it is sent; ranges hang on it too."""
+    etag = site.http.get(url).headers["ETag"]
+
+    same = site.http.get(url, headers={"If-None-Match": f'"x", {etag}'})
+    assert (same.status_code, same.content, same.headers["ETag"]) == (304, b"", etag)
+    assert site.http.get(url, headers={"If-None-Match": '"x"'}).status_code == 200
+    ranged = {"Range": "bytes=0-3"}
+    assert site.http.get(url, headers=ranged | {"If-Range": etag}).status_code == 206
+    assert site.http.get(url, headers=ranged | {"If-Range": '"x"'}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["", "keys.sqlite", "../keys.sqlite", "%2e%2e/keys.sqlite", "outputs/", "uploads/x"]
+)
+def test_no_other_file_is_served(site: Site, path: str) -> None:
+    """Only results are files here, whatever the path looks like."""
+    answer = site.http.get(f"/files/{path}")
+    assert answer.status_code == 404
+    assert b"SQLite" not in answer.content
+
+
+def test_a_raw_body_is_an_upload(site: Site) -> None:
+    """The answer holds a URI, size, hash and the end of its time."""
+    before = datetime.now(UTC)
+    answer = site.http.post("/v1/uploads?name=a.mp4", content=CONTENT, headers=site.client)
+    found = answer.json()
+
+    assert answer.status_code == 200
+    assert found["url"].startswith("rotoscope://uploads/")
+    assert found["size"] == 10
+    assert found["sha256"] == hashlib.sha256(CONTENT).hexdigest()
+    left = datetime.fromisoformat(found["expires_at"]) - before
+    assert timedelta(hours=24) <= left < timedelta(hours=24, minutes=5)
+
+
+def test_a_form_is_an_upload(site: Site) -> None:
+    """A browser's form with one file works as the raw body does, and keeps the file's name."""
+    answer = site.http.post("/v1/uploads", files={"file": ("b.mp4", CONTENT)}, headers=site.client)
+    upload_id = answer.json()["url"].rpartition("/")[2]
+    upload = site.parts.storage.upload(upload_id)
+
+    assert answer.json()["sha256"] == hashlib.sha256(CONTENT).hexdigest()
+    assert upload is not None
+    assert upload.name == "b.mp4"
+
+
+def test_a_form_without_a_file_is_told(site: Site) -> None:
+    """A form that holds only text is an input error."""
+    answer = site.http.post("/v1/uploads", files={"note": (None, "hello")}, headers=site.client)
+    assert (answer.status_code, answer.json()["error_code"]) == (422, 422001)
+
+
+def test_a_broken_form_is_told(site: Site) -> None:
+    """A form that cannot be read is a 400 in the usual shape."""
+    headers = site.client | {"Content-Type": "multipart/form-data"}
+    answer = site.http.post("/v1/uploads", content=b"x", headers=headers)
+    assert (answer.status_code, answer.json()["error_code"]) == (400, 400009)
+
+
+def test_an_upload_over_the_limit_is_refused(open_site: OpenSite) -> None:
+    """The largest kind of input is the limit, for raw bodies and forms alike."""
+    site = open_site(max_video_bytes=5, max_image_bytes=5, max_lora_bytes=8)
+    for answer in (
+        site.http.post("/v1/uploads", content=CONTENT, headers=site.client),
+        site.http.post("/v1/uploads", content=iter([b"x"] * 9), headers=site.client),
+        site.http.post("/v1/uploads", files={"file": ("a", CONTENT)}, headers=site.client),
+    ):
+        assert (answer.status_code, answer.json()["error_code"]) == (413, 413001)
+    assert site.http.post("/v1/uploads", content=b"x" * 8, headers=site.client).status_code == 200

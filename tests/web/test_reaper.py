@@ -1,0 +1,66 @@
+"""Housekeeping while the server runs."""
+
+from datetime import UTC, datetime, timedelta
+from threading import Event
+
+import anyio
+import pytest
+from tests.web.conftest import Site
+
+from rotoscope.web.reaper import reap, reaping
+
+
+def test_a_lost_job_is_queued_again(site: Site) -> None:
+    """A worker that stays silent for a lease loses its job to the next claim."""
+    job_id = site.submit()
+    site.claim()
+    site.clock.now += 61
+    reap(site.parts)
+    assert site.status(job_id)["status"] == "in_queue"
+    assert site.claim()["attempt"] == 2
+
+
+def test_a_job_lost_for_good_fails_and_keeps_no_files(site: Site) -> None:
+    """After the last attempt the caller is told, and what the attempts stored is gone."""
+    job_id = site.submit()
+    for _ in range(2):
+        key = site.store(site.claim())
+        site.clock.now += 61
+        reap(site.parts)
+    assert site.result(job_id)["error"]["code"] == "worker_lost"
+    assert site.parts.storage.output(key) is None
+
+
+def test_expired_uploads_go(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upload whose time is over is removed."""
+    answer = site.http.post("/v1/uploads", content=b"x", headers=site.client)
+    upload_id = answer.json()["url"].rpartition("/")[2]
+    upload = site.parts.storage.upload(upload_id)
+    assert upload is not None
+    ended = upload.model_copy(update={"expires_at": datetime.now(UTC) - timedelta(seconds=1)})
+    facts = site.parts.settings.data_dir / "uploads" / f"{upload_id}.json"
+    facts.write_text(ended.model_dump_json())
+
+    reap(site.parts)
+
+    assert site.parts.storage.upload_file(upload_id) is None
+
+
+def test_the_rounds_go_on_after_an_error(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One failing round does not end the housekeeping."""
+    third_round = Event()
+    rounds = []
+
+    def failing() -> list[object]:
+        rounds.append(len(rounds))
+        if len(rounds) == 3:
+            third_round.set()
+        raise OSError("disk gone")
+
+    monkeypatch.setattr(site.parts.store, "reap", failing)
+
+    async def keep_house() -> bool:
+        async with reaping(site.parts, every_s=0.0):
+            return await anyio.to_thread.run_sync(third_round.wait, 30)
+
+    assert anyio.run(keep_house)
