@@ -1,7 +1,7 @@
 """The whole application in this process, on a data folder of its own, with a key of each kind."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,23 +123,18 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-@pytest.fixture
-def open_site(tmp_path: Path) -> Iterator[OpenSite]:
-    """Starts the application with the settings of a test."""
-    with ExitStack() as stack:
-
-        def open_one(base_url: str = "http://testserver", **settings: Any) -> Site:
-            chosen = Settings(data_dir=tmp_path, **settings)
-            clock = Clock()
-            keys = stack.enter_context(KeyStore(tmp_path))
-            store = stack.enter_context(
-                SqliteJobStore(tmp_path, lease_s=60, max_attempts=2, clock=clock)
-            )
-            app = create_app(store, Storage(tmp_path), keys, chosen, worker_key="given-at-start")
-            http = stack.enter_context(
-                TestClient(app, base_url=base_url, client=("192.0.2.7", 50000))
-            )
-            return Site(
+@contextmanager
+def running(folder: Path, base_url: str = "http://testserver", **settings: Any) -> Iterator[Site]:
+    """The application on one folder, from start to end."""
+    chosen = Settings(data_dir=folder, **settings)
+    clock = Clock()
+    with (
+        KeyStore(folder) as keys,
+        SqliteJobStore(folder, lease_s=60, max_attempts=2, clock=clock) as store,
+    ):
+        app = create_app(store, Storage(folder), keys, chosen, worker_key="given-at-start")
+        with TestClient(app, base_url=base_url, client=("192.0.2.7", 50000)) as http:
+            yield Site(
                 http=http,
                 keys=keys,
                 parts=app.state.parts,
@@ -148,6 +143,15 @@ def open_site(tmp_path: Path) -> Iterator[OpenSite]:
                 other=bearer(keys.create("phone").token),
                 worker=bearer(keys.create("gpu", "worker").token),
             )
+
+
+@pytest.fixture
+def open_site(tmp_path: Path) -> Iterator[OpenSite]:
+    """Starts the application with the settings of a test."""
+    with ExitStack() as stack:
+
+        def open_one(*args: Any, **settings: Any) -> Site:
+            return stack.enter_context(running(tmp_path, *args, **settings))
 
         yield open_one
 

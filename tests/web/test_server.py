@@ -1,0 +1,119 @@
+"""The real server in a process of its own: start, stop, restart, kill."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rotoscope.errors import OperatorError
+from rotoscope.schema.input import MODEL_ID
+from rotoscope.settings import Settings
+from rotoscope.web.server import serve
+
+SERVER = """
+import sys
+from pathlib import Path
+from rotoscope import telemetry
+from rotoscope.settings import Settings
+from rotoscope.web.server import serve
+
+def ready(url):
+    heavy = {"torch", "diffusers", "transformers", "av", "numpy"} & set(sys.modules)
+    print(url, *sorted(heavy), flush=True)
+
+telemetry.configure()
+serve(Settings(data_dir=Path(sys.argv[1]), port=0, anonymous=True), ready=ready)
+print("closed", flush=True)
+"""
+BODY = {"prompt": "a", "video_url": "https://example.org/a.mp4", "loras": []}
+
+
+class Server:
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        assert process.stdout is not None
+        self.process = process
+        self.output = process.stdout
+        self.url, *self.heavy = self.output.readline().split()
+
+    def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        request = urllib.request.Request(
+            self.url + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+
+    def submit(self) -> str:
+        return str(self.call("POST", f"/v1/models/{MODEL_ID}", BODY)["request_id"])
+
+    def status(self, job_id: str) -> dict[str, Any]:
+        return self.call("GET", f"/v1/requests/{job_id}/status")
+
+
+@contextmanager
+def started(data_dir: Path) -> Iterator[Server]:
+    command = [sys.executable, "-c", SERVER, str(data_dir)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield Server(process)
+        finally:
+            process.kill()
+
+
+def test_the_server_starts_light_and_stops_clean(tmp_path: Path) -> None:
+    """No model or media library is loaded, and SIGTERM ends it by closing everything."""
+    with started(tmp_path) as server:
+        assert server.call("GET", "/healthz") == {"status": "ok"}
+        server.process.send_signal(signal.SIGTERM)
+        rest = server.output.read()
+        assert server.process.wait(30) == 0
+
+    assert server.heavy == []
+    assert rest.splitlines()[-1] == "closed"
+    assert not (tmp_path / "jobs.sqlite-wal").exists()
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+def test_a_restart_loses_no_job(tmp_path: Path, ending: signal.Signals) -> None:
+    """Whether told to end or killed, the next server has every job that was answered."""
+    with started(tmp_path) as server:
+        ids = [server.submit() for _ in range(5)]
+        server.process.send_signal(ending)
+        server.process.wait(30)
+
+    with started(tmp_path) as server:
+        places = [server.status(job_id)["queue_position"] for job_id in ids]
+    assert places == [1, 2, 3, 4, 5]
+
+
+def test_a_taken_port_is_the_operators_to_mend(tmp_path: Path) -> None:
+    """The sentence names the address and what to change."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(OperatorError, match=f"Cannot listen on 127.0.0.1 port {port}: "):
+            serve(Settings(data_dir=tmp_path, port=port))
+
+
+def test_no_key_no_listening_elsewhere(tmp_path: Path) -> None:
+    """Before it listens for others, the server wants a key to exist."""
+    with pytest.raises(OperatorError, match="make a client key first"):
+        serve(Settings(data_dir=tmp_path, host="0.0.0.0", port=0))
+
+
+def test_a_used_folder_is_the_operators_to_mend(tmp_path: Path) -> None:
+    """A second server on the same folder ends with a sentence, the first goes on."""
+    with started(tmp_path) as server:
+        with pytest.raises(OperatorError, match="Another Rotoscope server"):
+            serve(Settings(data_dir=tmp_path, port=0))
+        assert server.call("GET", "/readyz") == {"status": "ready"}
