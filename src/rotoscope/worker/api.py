@@ -40,7 +40,7 @@ BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 TRIES_WHEN_STOPPING = 3
 # A claim is answered at once when there is a job; a short wait only bounds how long an idle worker
 # takes to end, without dropping an assignment that is on its way.
-CLAIM_WAIT_S = 2.0
+CLAIM_WAIT_S = 1.0
 TIMEOUT = httpx2.Timeout(30, connect=5)
 HEARTBEAT_TIMEOUT = httpx2.Timeout(5)
 

@@ -1,0 +1,136 @@
+"""From the command line to a saved video, with the real model at its smallest."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+import psutil
+import pytest
+from tests.journey.site import await_status
+
+from rotoscope.client import Client
+from rotoscope.media.decode import probe
+
+ROTOSCOPE = (sys.executable, "-m", "rotoscope")
+SAMPLE = Path(str(files("rotoscope"))) / "data" / "sample.mp4"
+SMALL = (
+    *("--video-size", "128x64", "--num-frames", "9", "--no-match-video-length"),
+    *("--num-inference-steps", "8", "--prompt", "black-and-white video, film grain"),
+)
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for the module, since the small checkpoint is made in it."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def environment(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Temporary files go to a folder that each test can look into."""
+    own = {
+        "ROTOSCOPE_DATA_DIR": str(data_dir),
+        "ROTOSCOPE_LEASE_S": "3",
+        "ROTOSCOPE_HEARTBEAT_S": "0.5",
+        "TMPDIR": str(tmp_path_factory.mktemp("tmp")),
+        "COLUMNS": "120",
+    }
+    return {**os.environ, **own}
+
+
+@contextmanager
+def running(environment: dict[str, str]) -> Iterator[tuple[psutil.Process, str]]:
+    """`rotoscope up` on a free port, and its address; at the end, Ctrl-C ends all of it."""
+    with subprocess.Popen(
+        [*ROTOSCOPE, "up", "--port", "0", "--anonymous"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        greeting = process.stdout.readline()
+        try:
+            yield psutil.Process(process.pid), greeting.split()[3]
+        finally:
+            children = psutil.Process(process.pid).children(recursive=True)
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
+            assert psutil.wait_procs(children, timeout=10)[1] == []
+    assert process.returncode == 0
+    assert list(Path(environment["TMPDIR"]).iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def up(environment: dict[str, str]) -> Iterator[tuple[psutil.Process, str]]:
+    with running(environment) as process_and_url:
+        yield process_and_url
+
+
+def rotoscope_run(
+    environment: dict[str, str], *arguments: str
+) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*ROTOSCOPE, "run", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_run_makes_a_playable_video_of_a_clip(environment: dict[str, str], tmp_path: Path) -> None:
+    """With a server of its own that is gone afterwards, and a contact sheet."""
+    out, sheet = tmp_path / "out.mp4", tmp_path / "sheet.png"
+    done = rotoscope_run(environment, str(SAMPLE), *SMALL, "--out", str(out), "--sheet", str(sheet))
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(out), str(sheet)]
+    assert "denoise" in done.stderr
+    info = probe(out)
+    assert (info.size.width, info.size.height) == (128, 64)
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "sheet.png"]
+    assert not list(Path(environment["TMPDIR"]).glob("rotoscope-run-*"))
+
+
+def test_up_starts_its_worker_again(up: tuple[psutil.Process, str], tmp_path: Path) -> None:
+    """Killed while it runs a job, it is back soon, and the job ends well."""
+    process, url = up
+    body = {
+        "prompt": "a garden",
+        "loras": [],
+        "video_size": {"width": 128, "height": 64},
+        "num_frames": 9,
+        "match_video_length": False,
+        "num_inference_steps": 8,
+    }
+    with Client(url) as client:
+        request_id = client.submit(body | {"video_url": client.upload(SAMPLE).url}).request_id
+        await_status(client, request_id, lambda status: status.progress is not None)
+        (worker,) = [child for child in process.children() if "work" in child.cmdline()]
+        worker.kill()
+        result = client.wait(request_id)
+        assert result.status == "succeeded"
+        assert result.manifest
+        assert result.manifest.checkpoint == "mini"
+        client.download(result, tmp_path / "out.mp4")
+    assert probe(tmp_path / "out.mp4").size.width == 128
+
+
+def test_run_says_why_a_job_failed(
+    up: tuple[psutil.Process, str], environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Its code and sentence, and status 1."""
+    _, url = up
+    text = tmp_path / "notes.mp4"
+    text.write_text("this is no video\n" * 50)
+    done = rotoscope_run(environment, str(text), *SMALL, "--server", url)
+
+    assert done.returncode == 1
+    assert "unsupported_video_format" in done.stderr
+    assert done.stdout == ""

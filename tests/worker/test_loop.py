@@ -1,0 +1,213 @@
+"""One worker's jobs, each to its one end, against a server that keeps count."""
+# ruff: noqa: N806 - array names end in their shape
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import pytest
+from rotoscope.media.decode import probe
+from rotoscope.media.encode import encode
+from tests.worker.stand_in_model import StandIn
+from tests.worker.stand_ins import Server, make_job
+
+from rotoscope.errors import OperatorError
+from rotoscope.media.clip import Clip
+from rotoscope.schema.output import Manifest, Media
+from rotoscope.schema.worker import Assignment
+from rotoscope.settings import Settings
+from rotoscope.worker import loop
+from rotoscope.worker.loop import do_job, do_jobs
+from rotoscope.worker.run import Bench
+from rotoscope.worker.stop import Stop
+
+SMALL = {
+    "video_url": "rotoscope://uploads/v",
+    "video_size": {"width": 64, "height": 64},
+    "num_frames": 9,
+    "match_video_length": False,
+    "video_quality": "low",
+}
+ENDS = ("succeed", "fail", "release")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A second of moving colour."""
+    folder = tmp_path_factory.mktemp("clip")
+    ramp_THW = np.add.outer(np.arange(12) * 8, np.add.outer(np.arange(48), np.arange(64)))
+    frames_THWC = np.stack([ramp_THW, ramp_THW // 2, 255 - ramp_THW], axis=-1).astype(np.uint8)
+    made = encode(Clip(frames_THWC, Fraction(12)), quality="low", into=folder)
+    return made.path.read_bytes()
+
+
+@pytest.fixture
+def stop() -> Stop:
+    return Stop()
+
+
+@pytest.fixture
+def bench(server: Server, clip: bytes, tmp_path: Path, stop: Stop) -> Iterator[Bench]:
+    server.uploads["v"] = clip
+    with server.connect(stop.event) as api:
+        yield Bench(StandIn(tmp_path / "gate"), api, Settings(data_dir=tmp_path / "data"))
+
+
+@pytest.fixture
+def do(bench: Bench, tmp_path: Path, stop: Stop) -> Callable[[Assignment], None]:
+    """Do one job in a folder that is empty before and after."""
+    folder = tmp_path / "jobs"
+    folder.mkdir()
+
+    def run(job: Assignment) -> None:
+        do_job(job, bench, folder, stop)
+        assert not list(folder.iterdir())
+
+    return run
+
+
+Do = Callable[[Assignment], None]
+
+
+def ends(server: Server) -> list[str]:
+    return [verb for verb, _ in server.calls if verb in ENDS]
+
+
+def test_a_job_becomes_a_stored_video(server: Server, do: Do, tmp_path: Path) -> None:
+    """Of the planned size, rate and length, with its facts beside it."""
+    do(make_job(**SMALL, prompt="a garden", seed=7))
+
+    assert ends(server) == ["succeed"]
+    (told,) = server.sent("succeed")
+    assert told["file"] == "outputs/1"
+    media = Media.model_validate(told["media"])
+    assert (media.width, media.height, media.frames, media.fps) == (64, 64, 9, "12")
+    stored = tmp_path / "stored.mp4"
+    stored.write_bytes(server.files["outputs/1"])
+    assert probe(stored).fps == 12
+    manifest = Manifest.model_validate(told["manifest"])
+    assert (manifest.prompt, manifest.seed, manifest.frames) == ("a garden", 7, 9)
+    assert set(manifest.versions) == {"rotoscope", "torch", "diffusers", "av"}
+
+
+def test_seconds_are_reported_for_each_stage(server: Server, do: Do) -> None:
+    """Those of the model among them."""
+    do(make_job(**SMALL))
+    metrics = server.sent("succeed")[0]["metrics"]
+    assert isinstance(metrics, dict)
+    assert {"fetch", "read", "denoise", "refine", "encode", "store", "total"} <= metrics.keys()
+
+
+def test_an_image_reaches_the_model_at_the_planned_size(
+    server: Server, bench: Bench, do: Do, tmp_path: Path
+) -> None:
+    """As the first frame."""
+    from PIL import Image  # noqa: PLC0415 - this test alone
+
+    Image.new("RGB", (200, 100), (255, 0, 0)).save(tmp_path / "i.png")
+    server.uploads["i"] = (tmp_path / "i.png").read_bytes()
+    do(make_job(**SMALL, image_url="rotoscope://uploads/i"))
+
+    assert ends(server) == ["succeed"]
+    assert isinstance(bench.model, StandIn)
+    (image_HWC,) = bench.model.images
+    assert image_HWC is not None
+    assert image_HWC.shape == (64, 64, 3)
+
+
+def test_without_strength_the_source_is_not_read(server: Server, do: Do) -> None:
+    """The model gets none of it, and the job succeeds."""
+    do(make_job(**SMALL, video_strength=0))
+    assert ends(server) == ["succeed"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"prompt": "raise"}, "internal_error"),
+        ({"prompt": "memory"}, "out_of_memory"),
+        ({"video_url": "rotoscope://uploads/text"}, "unsupported_video_format"),
+        ({"video_url": "rotoscope://uploads/gone"}, "file_download_error"),
+        ({"loras": [{"path": "/etc/passwd"}]}, "lora_download_error"),
+    ],
+)
+def test_a_job_that_raises_fails_and_the_next_one_runs(
+    server: Server, do: Do, fields: dict[str, object], code: str
+) -> None:
+    """With its documented code and nothing internal."""
+    server.uploads["text"] = b"this is not a video\n" * 100
+    do(make_job(**(SMALL | fields)))
+    do(make_job(**SMALL))
+
+    assert ends(server) == ["fail", "succeed"]
+    error = server.sent("fail")[0]["error"]
+    assert isinstance(error, dict)
+    assert error["code"] == code
+    assert "secret" not in str(error["message"])
+
+
+def test_a_lost_lease_ends_the_generation_silently(server: Server, do: Do) -> None:
+    """Nothing is told about a job that is no longer this worker's."""
+    server.will_answer("heartbeat", *[httpx2.Response(409)] * 9)
+    do(make_job(**SMALL, prompt="gate"))
+    assert ends(server) == []
+
+
+def test_a_worker_that_ends_hands_its_job_back(server: Server, do: Do, stop: Stop) -> None:
+    """At the next step, without a failure."""
+    stop.event.set()
+    do(make_job(**SMALL))
+    assert ends(server) == ["release"]
+
+
+def test_a_result_that_the_server_refuses_is_a_failure(server: Server, do: Do) -> None:
+    """The worker goes on; the job does not wait for its lease to end."""
+    server.will_answer("succeed", httpx2.Response(422, text="no such file"))
+    do(make_job(**SMALL))
+    assert ends(server) == ["succeed", "fail"]
+
+
+def test_a_broken_gpu_ends_the_process_after_the_job(
+    server: Server, bench: Bench, do: Do, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job fails, and only a new process takes another."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(bench.model, "generate", broken)
+    with pytest.raises(loop.DeviceLostError):
+        do(make_job(**SMALL))
+    assert ends(server) == ["fail"]
+
+
+def test_jobs_follow_each_other_until_the_end(
+    server: Server, bench: Bench, tmp_path: Path, stop: Stop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that is away in between only delays them."""
+    monkeypatch.setattr(loop, "PAUSE_WHEN_AWAY_S", 0.001)
+    server.jobs.extend([make_job(**SMALL), make_job(**SMALL)])
+    server.will_answer("claim", httpx2.ConnectError("refused"), httpx2.Response(503))
+    usual = server.handle
+
+    def then_stop(request: httpx2.Request) -> httpx2.Response:
+        if not server.jobs and len(ends(server)) == 2:
+            stop.event.set()
+        return usual(request)
+
+    monkeypatch.setattr(server, "handle", then_stop)
+    with server.connect(stop.event) as api:
+        do_jobs(Bench(bench.model, api, bench.settings), tmp_path, stop)
+
+    assert ends(server) == ["succeed", "succeed"]
+
+
+def test_a_refused_key_ends_the_worker(
+    server: Server, bench: Bench, tmp_path: Path, stop: Stop
+) -> None:
+    """With the operator's sentence: no job can come."""
+    server.will_answer("claim", httpx2.Response(401))
+    with pytest.raises(OperatorError, match="key"):
+        do_jobs(bench, tmp_path, stop)
