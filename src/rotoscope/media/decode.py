@@ -1,0 +1,138 @@
+"""Probe and decode untrusted video, in a child process that can do little else.
+
+The child (decode_child.py) gets the open file as its standard input and answers on a pipe; its
+memory, time and files are limited and its network is cut off where the system allows. First bytes
+are looked at here, so that playlists and pages are refused by name before any demuxer sees them.
+"""
+
+import json
+import subprocess
+import sys
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from rotoscope.errors import (
+    JobError,
+    UnsupportedVideoError,
+    VideoTooLargeError,
+    VideoTooShortError,
+)
+from rotoscope.media.clip import Frames, Size, VideoInfo
+
+CHILD = Path(__file__).with_name("decode_child.py")
+DEADLINE_S = 300.0
+SNIFFED_BYTES = 512
+
+_NOT_VIDEO: dict[bytes, str] = {
+    b"#EXTM3U": "it is a playlist",
+    b"ffconcat": "it is a playlist",
+    b"v=0": "it is a session description",
+    b"<": "it is a web page or XML",
+    b"%PDF": "it is a PDF document",
+    b"PK\x03\x04": "it is a zip archive",
+    b"ID3": "it is sound without pictures",
+    b"\x89PNG": "it is a still image",
+    b"\xff\xd8\xff": "it is a still image",
+}
+_ERRORS: dict[str, type[JobError]] = {
+    "unsupported": UnsupportedVideoError,
+    "too_large": VideoTooLargeError,
+    "too_short": VideoTooShortError,
+}
+_HINT = "MP4, MOV, WebM, MKV, AVI and GIF work"
+
+
+def probe(path: Path, *, field: str = "video_url") -> VideoInfo:
+    """What the video at `path` is.
+
+    Raises:
+        UnsupportedVideoError: It is no video, or none that is read here.
+        VideoTooLargeError: It has more pixels than are read.
+        VideoTooShortError: No frame of it can be shown.
+    """
+    facts = json.loads(_ask(path, field, {"do": "probe"}))
+    return VideoInfo(
+        size=Size(facts["width"], facts["height"]),
+        fps=Fraction(*facts["fps"]),
+        duration_s=facts["duration_s"],
+        codec=facts["codec"],
+    )
+
+
+def decode(
+    path: Path, *, frames: int, fps: Fraction, size: Size, field: str = "video_url"
+) -> Frames:
+    """Up to `frames` frames, `fps` of them a second, covering `size`, cut to its centre.
+
+    Frame k is the newest one shown by k / fps seconds after the first; a source that ends earlier
+    gives fewer. Raises as probe does.
+    """
+    order = {
+        "do": "decode",
+        "frames": frames,
+        "fps": fps.as_integer_ratio(),
+        "width": size.width,
+        "height": size.height,
+    }
+    pixels = np.frombuffer(_ask(path, field, order), dtype=np.uint8)
+    return pixels.reshape(-1, size.height, size.width, 3)
+
+
+def _ask(path: Path, field: str, order: dict[str, Any]) -> bytearray:
+    _sniff(path, field)
+    with path.open("rb") as file, _start(file, order) as child:
+        try:
+            answer, complaint = _collect(child)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            raise _refused(field, f"reading it took more than {DEADLINE_S:g} seconds") from None
+    if child.returncode == 0:
+        return answer
+    raise _explain(field, complaint)
+
+
+def _start(file: IO[bytes], order: dict[str, Any]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - our own interpreter and file; the order is no shell text
+        [sys.executable, "-I", str(CHILD), json.dumps(order)],
+        stdin=file,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={},
+    )
+
+
+def _collect(child: subprocess.Popen[bytes]) -> tuple[bytearray, bytes]:
+    answer, complaint = child.communicate(timeout=DEADLINE_S)
+    return bytearray(answer), complaint
+
+
+def _sniff(path: Path, field: str) -> None:
+    with path.open("rb") as file:
+        head = file.read(SNIFFED_BYTES)
+    if not head:
+        raise _refused(field, "the file is empty")
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    for magic, what in _NOT_VIDEO.items():
+        if start.startswith(magic):
+            raise _refused(field, what)
+    with suppress(UnicodeDecodeError):
+        if start.decode().isprintable() or b"\n" in head:
+            head.decode()
+            raise _refused(field, "it is text")
+
+
+def _explain(field: str, complaint: bytes) -> JobError:
+    """What the child said; one that was ended by its limits, or crashed, said nothing."""
+    try:
+        said = json.loads(complaint)
+        return _refused(field, said["message"], _ERRORS[said["error"]])
+    except (ValueError, KeyError, TypeError):
+        return _refused(field, "reading it failed or took more than a video may take")
+
+
+def _refused(field: str, reason: str, error: type[JobError] = UnsupportedVideoError) -> JobError:
+    return error(f"The source video cannot be used: {reason}; {_HINT}.", field=field)

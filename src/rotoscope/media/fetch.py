@@ -1,0 +1,288 @@
+"""Download what a request names, without letting it name anything it should not.
+
+The name is resolved once, every address is checked, the connection goes to a checked address, and
+each redirect starts over. Bytes are counted, time is limited over all of it, no proxy is taken from
+the environment, and what is left of a failed download is removed. What the file is, decode.py says.
+Why our own: docs/decisions/0005.
+"""
+
+import asyncio
+import base64
+import binascii
+import re
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+import httpcore2
+
+from rotoscope.errors import FileDownloadError, FileTooLargeError, JobError
+from rotoscope.media.addresses import Address, is_listed, is_public, parse_address
+
+MAX_REDIRECTS = 4
+PUBLIC_PORTS = (443, 8443)
+HEADERS = [(b"User-Agent", b"rotoscope"), (b"Accept", b"*/*"), (b"Accept-Encoding", b"identity")]
+REDIRECTS = (301, 302, 303, 307, 308)
+
+# The one parser of URLs here. Anything it does not take, spaces, user-info, backslashes and
+# non-ASCII characters among them, is refused: other parsers would disagree about it.
+_URL = re.compile(
+    r"(?P<scheme>https?)://(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?"
+    r"(?P<target>[/?][!-\[\]-~]*)?",
+)
+_DATA = re.compile(r"data:[^,;]*(?:;[^,;=]+=[^,;]*)*(?P<base64>;base64)?,(?P<body>.*)", re.DOTALL)
+# Spellings of an IPv4 address that resolvers accept and parse_address does not.
+_ODD_NUMBER = re.compile(r"(?:0[xX][0-9a-fA-F]*|[0-9]+)(?:\.(?:0[xX][0-9a-fA-F]*|[0-9]+))*\.?")
+
+
+@dataclass(frozen=True, slots=True)
+class FetchPolicy:
+    """What the operator allows beyond the public internet over https."""
+
+    private_hosts: tuple[str, ...] = ()
+    """Names, addresses or networks that may be private, speak http and use any port."""
+    ca_file: Path | None = None
+    timeout_s: float = 120
+
+
+@dataclass(frozen=True, slots=True)
+class _Url:
+    scheme: str
+    host: str
+    port: int
+    target: str
+
+
+class _RefusedError(Exception):
+    """The sentence that the caller gets, about one hop."""
+
+
+def refusal(uri: str, policy: FetchPolicy) -> str | None:
+    """Why `uri` will not be fetched, as far as that is known without the network; else None."""
+    if uri.startswith("data:"):
+        return None if _DATA.fullmatch(uri) else "The data URI is malformed."
+    try:
+        url = _parse(uri)
+        address = parse_address(url.host)
+        _check(url, [address] if address else [], policy)
+    except _RefusedError as reason:
+        return str(reason)
+    return None
+
+
+def fetch(  # noqa: PLR0913 - by name, each one a limit or a name the caller decides
+    uri: str,
+    *,
+    into: Path,
+    name: str,
+    policy: FetchPolicy,
+    max_bytes: int,
+    field: str,
+    failure: type[JobError] = FileDownloadError,
+) -> Path:
+    """Download an http(s) URL or unpack a data URI to `into / name`.
+
+    Args:
+        uri: What the request says.
+        into: An existing folder.
+        name: Our own name for the file.
+        policy: What is allowed, and for how long.
+        max_bytes: The most the file may have.
+        field: The input field, for the error.
+        failure: The error to raise where it cannot be had.
+
+    Raises:
+        FileTooLargeError: It has more than `max_bytes`.
+        JobError: Of the given kind, if it may not or could not be downloaded.
+    """
+    file = into / name
+    try:
+        if uri.startswith("data:"):
+            file.write_bytes(_unpack(uri, max_bytes))
+        else:
+            asyncio.run(_download(uri, file, policy, max_bytes))
+    except _TooLargeError:
+        file.unlink(missing_ok=True)
+        raise FileTooLargeError(
+            f"The file is larger than {max_bytes / 1e6:g} MB.", field=field
+        ) from None
+    except (_RefusedError, _UnreachableError) as reason:
+        file.unlink(missing_ok=True)
+        retryable = isinstance(reason, _UnreachableError)
+        raise failure(str(reason), field=field, retryable=retryable) from None
+    except BaseException:
+        file.unlink(missing_ok=True)
+        raise
+    return file
+
+
+class _UnreachableError(Exception):
+    """It may work another time."""
+
+
+class _TooLargeError(Exception):
+    pass
+
+
+def _unpack(uri: str, max_bytes: int) -> bytes:
+    match = _DATA.fullmatch(uri)
+    if match is None:
+        raise _RefusedError("The data URI is malformed.")
+    body = match["body"]
+    if not match["base64"]:
+        content = unquote_to_bytes(body)
+    else:
+        try:
+            content = base64.b64decode(unquote_to_bytes(body), validate=True)
+        except binascii.Error:
+            raise _RefusedError("The data URI's base64 is damaged.") from None
+    if len(content) > max_bytes:
+        raise _TooLargeError
+    return content
+
+
+def _parse(uri: str) -> _Url:
+    match = _URL.fullmatch(uri)
+    if match is None:
+        raise _RefusedError(
+            "It must be an https URL without user name, spaces or backslashes; other characters "
+            "percent-encoded."
+        )
+    scheme, host = match["scheme"], match["host"].strip("[]")
+    port = int(match["port"] or (443 if scheme == "https" else 80))
+    target = match["target"] or "/"
+    return _Url(scheme, host, port, target if target.startswith("/") else f"/{target}")
+
+
+def _check(url: _Url, addresses: Iterable[Address], policy: FetchPolicy) -> None:
+    """Refuse what the policy does not allow; before resolving, `addresses` may be empty."""
+    addresses = list(addresses)
+    if is_listed(url.host, addresses, policy.private_hosts):
+        return
+    if url.scheme != "https":
+        raise _RefusedError("It must be https; plain http is for hosts that the operator listed.")
+    if url.port not in PUBLIC_PORTS:
+        raise _RefusedError("Its port must be 443 or 8443.")
+    if not addresses and _ODD_NUMBER.fullmatch(url.host):
+        raise _RefusedError("Its host is an unusual spelling of an address.")
+    if not all(is_public(address) for address in addresses):
+        raise _RefusedError("Its host is not on the public internet.")
+
+
+async def _download(uri: str, file: Path, policy: FetchPolicy, max_bytes: int) -> None:
+    try:
+        async with asyncio.timeout(policy.timeout_s):
+            for _ in range(MAX_REDIRECTS + 1):
+                async with _get(_parse(uri), policy) as response:
+                    if response.status not in REDIRECTS:
+                        await _save(response, file, max_bytes)
+                        return
+                    uri = _location(response, _parse(uri))
+    except TimeoutError:
+        raise _UnreachableError(f"It took longer than {policy.timeout_s:g} seconds.") from None
+    except ssl.SSLError:
+        raise _RefusedError("Its TLS certificate could not be verified.") from None
+    except (httpcore2.NetworkError, httpcore2.TimeoutException, OSError) as error:
+        if isinstance(error.__cause__, ssl.SSLError) or "CERTIFICATE" in str(error):
+            raise _RefusedError("Its TLS certificate could not be verified.") from None
+        raise _UnreachableError("Its server could not be reached.") from None
+    except httpcore2.ProtocolError:
+        raise _UnreachableError("Its server broke off or did not speak HTTP.") from None
+    raise _RefusedError(f"It redirects more than {MAX_REDIRECTS} times.")
+
+
+@asynccontextmanager
+async def _get(url: _Url, policy: FetchPolicy) -> AsyncIterator[httpcore2.Response]:
+    context = ssl.create_default_context()
+    if policy.ca_file is not None:
+        context.load_verify_locations(policy.ca_file)
+    core = httpcore2.URL(
+        scheme=url.scheme.encode(),
+        host=url.host.encode(),
+        port=url.port,
+        target=url.target.encode(),
+    )
+    backend = _CheckingBackend(url, policy)
+    async with (
+        httpcore2.AsyncConnectionPool(ssl_context=context, network_backend=backend) as pool,
+        pool.stream("GET", core, headers=[(b"Host", _host_header(url)), *HEADERS]) as response,
+    ):
+        yield response
+
+
+def _host_header(url: _Url) -> bytes:
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    usual = 443 if url.scheme == "https" else 80
+    return host.encode() if url.port == usual else f"{host}:{url.port}".encode()
+
+
+class _CheckingBackend(httpcore2.AnyIOBackend):
+    """Connects to the addresses that were checked, and to nothing else."""
+
+    def __init__(self, url: _Url, policy: FetchPolicy) -> None:
+        super().__init__()
+        self._url = url
+        self._policy = policy
+
+    async def connect_tcp(
+        self, host: str, port: int, *args: object, **kwargs: object
+    ) -> httpcore2.AsyncNetworkStream:
+        addresses = await resolve(host, port)
+        _check(self._url, addresses, self._policy)
+        last: Exception | None = None
+        for address in addresses:
+            try:
+                return await super().connect_tcp(str(address), port, *args, **kwargs)  # type: ignore[arg-type]  # as given
+            except httpcore2.ConnectError as error:
+                last = error
+        raise last or httpcore2.ConnectError("The name has no address.")
+
+
+async def resolve(host: str, port: int) -> list[Address]:
+    """Every address of `host`, each once, as the system's resolver gives them."""
+    if (literal := parse_address(host)) is not None:
+        return [literal]
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(ip_address(str(entry[4][0]).partition("%")[0]) for entry in found))
+
+
+def _location(response: httpcore2.Response, url: _Url) -> str:
+    location = _header(response, b"location")
+    if location.startswith("//"):
+        return f"{url.scheme}:{location}"
+    if location.startswith("/"):
+        host = f"[{url.host}]" if ":" in url.host else url.host
+        return f"{url.scheme}://{host}:{url.port}{location}"
+    return location
+
+
+async def _save(response: httpcore2.Response, file: Path, max_bytes: int) -> None:
+    if response.status != 200:  # noqa: PLR2004 - nothing else is the file
+        retryable = response.status in (408, 425, 429) or response.status >= 500  # noqa: PLR2004
+        kind = _UnreachableError if retryable else _RefusedError
+        raise kind(f"Its server answered {response.status} instead of the file.")
+    if _header(response, b"content-encoding") not in ("", "identity"):
+        raise _RefusedError("Its server sent the file compressed although asked not to.")
+    claimed = _header(response, b"content-length")
+    if claimed.isdigit() and int(claimed) > max_bytes:
+        raise _TooLargeError
+    received = 0
+    with file.open("wb") as out:
+        async for chunk in response.aiter_stream():
+            received += len(chunk)
+            if received > max_bytes:
+                raise _TooLargeError
+            out.write(chunk)
+    if claimed.isdigit() and received < int(claimed):
+        raise _UnreachableError("Its server broke off before the end of the file.")
+
+
+def _header(response: httpcore2.Response, name: bytes) -> str:
+    values = [value for key, value in response.headers if key.lower() == name]
+    return values[0].decode("latin-1").strip() if values else ""
