@@ -6,6 +6,7 @@ from typing import Any
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -15,6 +16,9 @@ from tests.web.conftest import Site
 
 from rotoscope.schema.catalogue import MODELS
 from rotoscope.schema.input import MODEL_ID
+
+Operation = schemathesis.APIOperation[Any, Any, Any, Any]
+Case = schemathesis.Case[Any]
 
 CHECKS = [
     not_a_server_error,
@@ -28,16 +32,17 @@ CHECKS = [
 LONG_POLL = "/v1/worker/claim"
 
 
-def operations(site: Site) -> Iterator[schemathesis.APIOperation]:
+def operations(site: Site) -> Iterator[Operation]:
     described = schemathesis.openapi.from_asgi("/openapi.json", site.http.app)
     for found in described.exclude(path=LONG_POLL).get_all_operations():
+        assert isinstance(found, Ok)
         yield found.ok()
 
 
-def hold(operation: schemathesis.APIOperation, headers: dict[str, str]) -> None:
-    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+def hold(operation: Operation, headers: dict[str, str]) -> None:
+    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy())
-    def check(case: schemathesis.Case) -> None:
+    def check(case: Case) -> None:
         case.validate_response(case.call(headers=headers), checks=CHECKS)
 
     check()

@@ -49,7 +49,7 @@ def test_expired_uploads_go(site: Site, monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_rounds_go_on_after_an_error(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """One failing round does not end the housekeeping."""
     third_round = Event()
-    rounds = []
+    rounds: list[int] = []
 
     def failing() -> list[object]:
         rounds.append(len(rounds))

@@ -1,5 +1,6 @@
 """The real server in a process of its own: start, stop, restart, kill."""
 
+import http.client
 import json
 import signal
 import socket
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -30,9 +32,10 @@ def ready(url):
     print(url, *sorted(heavy), flush=True)
 
 telemetry.configure()
-serve(Settings(data_dir=Path(sys.argv[1]), port=0, anonymous=True), ready=ready)
+serve(Settings(data_dir=Path(sys.argv[1]), port=0, anonymous=True), worker_key="gpu", ready=ready)
 print("closed", flush=True)
 """
+WORKER = {"Authorization": "Bearer gpu", "Content-Type": "application/json"}
 BODY = {"prompt": "a", "video_url": "https://example.org/a.mp4", "loras": []}
 
 
@@ -43,12 +46,14 @@ class Server:
         self.output = process.stdout
         self.url, *self.heavy = self.output.readline().split()
 
-    def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+    def call(
+        self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
+    ) -> dict[str, Any]:
         request = urllib.request.Request(
             self.url + path,
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
+            headers={"Content-Type": "application/json"} | (headers or {}),
         )
         with urllib.request.urlopen(request, timeout=30) as answer:
             found: dict[str, Any] = json.load(answer)
@@ -95,6 +100,21 @@ def test_a_restart_loses_no_job(tmp_path: Path, ending: signal.Signals) -> None:
     with started(tmp_path) as server:
         places = [server.status(job_id)["queue_position"] for job_id in ids]
     assert places == [1, 2, 3, 4, 5]
+
+
+def test_a_worker_that_hangs_up_takes_no_job(tmp_path: Path) -> None:
+    """A claim whose connection is gone gives its job back, the attempt not counted."""
+    claim = json.dumps({"worker_id": "gone", "wait_s": 60})
+    with started(tmp_path) as server:
+        for _ in range(5):
+            gone = http.client.HTTPConnection(urlsplit(server.url).netloc)
+            gone.request("POST", "/v1/worker/claim", claim, WORKER)
+            gone.close()
+        job_id = server.submit()
+        here = {"worker_id": "here", "wait_s": 60}
+        job = server.call("POST", "/v1/worker/claim", here, WORKER)
+
+    assert (job["request_id"], job["attempt"]) == (job_id, 1)
 
 
 def test_a_taken_port_is_the_operators_to_mend(tmp_path: Path) -> None:

@@ -83,20 +83,23 @@ def _run(app: FastAPI, listener: socket.socket, ready: Ready | None) -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
-        )[0]
-        # With the protocol named: asyncio sets TCP_NODELAY only then, and without it each answer
-        # waits 40 ms for the client's acknowledgement of its headers.
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-    except OSError as error:
-        raise OperatorError(
-            f"Cannot listen on {host} port {port}: {error.strerror}. Choose another host or port."
-        ) from error
+    with ExitStack() as opened:
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(
+                host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+            )[0]
+            # With the protocol named: asyncio sets TCP_NODELAY only then, and without it each
+            # answer waits 40 ms for the client's acknowledgement of its headers.
+            listener = opened.enter_context(socket.socket(family, kind, protocol))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+        except OSError as error:
+            raise OperatorError(
+                f"Cannot listen on {host} port {port}: {error.strerror}. Choose another host or "
+                "port."
+            ) from error
+        opened.pop_all()
     return listener
 
 

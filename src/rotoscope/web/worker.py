@@ -155,11 +155,11 @@ def get_upload(upload_id: str, parts: PartsDep) -> Response:
 async def _wait_for_lease(message: Claim, request: Request, parts: Parts) -> Lease | None:
     clock = asyncio.get_running_loop().time
     end = clock() + message.wait_s
-    while not parts.bell.closed:
+    while not (parts.bell.closed or await request.is_disconnected()):
         rung = parts.bell.listen()
         lease = await run_in_threadpool(parts.store.claim, message.worker_id)
         left = end - clock()
-        if lease or left <= 0 or await request.is_disconnected():
+        if lease or left <= 0:
             return lease
         await parts.bell.wait(rung, min(left, RECHECK_S))
     return None
