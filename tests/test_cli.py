@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -296,6 +298,16 @@ def test_a_child_that_is_killed_starts_again(data_dir: Path) -> None:
 
     child.end()
     assert child._process.returncode == 0
+
+
+def test_the_command_line_starts_without_the_heavy_libraries() -> None:
+    """They are loaded by the commands that need them."""
+    code = (
+        "import sys, rotoscope.cli; "
+        "print(*{'torch', 'diffusers', 'av', 'numpy', 'fastapi'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 # doctor

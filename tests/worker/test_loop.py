@@ -8,13 +8,13 @@ from pathlib import Path
 import httpx2
 import numpy as np
 import pytest
-from rotoscope.media.decode import probe
-from rotoscope.media.encode import encode
 from tests.worker.stand_in_model import StandIn
 from tests.worker.stand_ins import Server, make_job
 
 from rotoscope.errors import OperatorError
 from rotoscope.media.clip import Clip
+from rotoscope.media.decode import probe
+from rotoscope.media.encode import encode
 from rotoscope.schema.output import Manifest, Media
 from rotoscope.schema.worker import Assignment
 from rotoscope.settings import Settings

@@ -1,14 +1,10 @@
 """run: one video through a server, from a local file or a URL to a saved result.
 
-Without a server it starts its own, on loopback, with a job table that lasts as long as the command
-and the checkpoint of the settings.
+What is wrong with the request is found before a server is started or called.
 """
 
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -16,9 +12,9 @@ from urllib.parse import urlsplit
 import typer
 from rich.console import Console
 
-from rotoscope.cli.children import Environment, LocalServer
-from rotoscope.cli.configuration import CheckpointName, as_environment, read_settings
+from rotoscope.cli.configuration import CheckpointName, read_settings
 from rotoscope.cli.display import adjustment, display_on
+from rotoscope.cli.place import Place, UnforeseenError, can_be_listed, place_for
 from rotoscope.cli.request import (
     FILE_FIELDS,
     check_body,
@@ -28,25 +24,15 @@ from rotoscope.cli.request import (
     with_input_options,
 )
 from rotoscope.client import ApiError, Client
-from rotoscope.errors import InvalidInputError, OperatorError
-from rotoscope.keys import KeyStore
+from rotoscope.errors import InternalError, InvalidInputError
 from rotoscope.schema.output import Result
 from rotoscope.settings import Settings
 
 JOB_FAILED = 1
 WRONG_USE = 2
 INTERRUPTED = 130
-LOG_LINES = 15
 
 err = Console(stderr=True, highlight=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a job runs, and whether it reads this machine's LoRA files where they lie."""
-
-    client: Client
-    own: bool
 
 
 @with_input_options
@@ -94,7 +80,7 @@ def run(  # noqa: PLR0913 - a command's arguments are its options
     body = make_body(video, lora or [], input_json, pairs or [], fields)
     _check(body)
     target = out or default_name(video)
-    with _interruptible(), _place(server, key, body, settings) as place:
+    with _interruptible(), place_for(server, key, body, settings) as place:
         result = submit_and_wait(place, body)
         saved = [finish(place.client, result, target)]
     if sheet:
@@ -124,14 +110,17 @@ def submit_and_wait(place: Place, body: dict[str, Any]) -> Result:
         _withdraw(place, submitted.request_id)
         raise
     for warning in result.warnings or []:
-        err.print(adjustment(warning), style="yellow", markup=False)
+        err.print(adjustment(warning), style="yellow", markup=False, soft_wrap=True)
     return result
 
 
 def finish(client: Client, result: Result, target: Path) -> Path:
     """Save the video, or end with what went wrong."""
     if result.error:
-        err.print(f"{result.error.code}: {result.error.message}", style="red", markup=False)
+        sentence = f"{result.error.code}: {result.error.message}"
+        if result.error.code == InternalError.code:
+            raise UnforeseenError(sentence)
+        _complain(sentence)
         raise typer.Exit(JOB_FAILED)
     client.download(result, target)
     if result.metrics:
@@ -142,7 +131,7 @@ def finish(client: Client, result: Result, target: Path) -> Path:
 def _check(body: dict[str, Any]) -> None:
     for name in FILE_FIELDS:
         if is_local(body.get(name)) and not is_local_file(body[name]):
-            err.print(f"{name}: there is no file {body[name]}", style="red", markup=False)
+            _complain(f"{name}: there is no file {body[name]}")
             raise typer.Exit(WRONG_USE)
     try:
         check_body(body)
@@ -152,7 +141,7 @@ def _check(body: dict[str, Any]) -> None:
 
 
 def _refused(error: ApiError) -> Any:
-    err.print(str(error), style="red", markup=False)
+    _complain(str(error))
     _print_fields([entry.model_dump() for entry in error.detail])
     raise typer.Exit(WRONG_USE if error.detail else JOB_FAILED) from None
 
@@ -160,7 +149,11 @@ def _refused(error: ApiError) -> Any:
 def _print_fields(detail: Any) -> None:
     for entry in detail:
         field = ".".join(str(part) for part in entry["loc"][1:])
-        err.print(f"{field}: {entry['msg']}", style="red", markup=False)
+        _complain(f"{field}: {entry['msg']}")
+
+
+def _complain(sentence: str) -> None:
+    err.print(sentence, style="red", markup=False, soft_wrap=True)
 
 
 def _upload_files(place: Place, body: dict[str, Any]) -> dict[str, Any]:
@@ -195,79 +188,6 @@ def _interruptible() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
-
-
-@contextmanager
-def _place(
-    server: str | None, key: str | None, body: dict[str, Any], settings: Settings
-) -> Iterator[Place]:
-    if server:
-        with Client(server, key) as client:
-            yield Place(client, own=False)
-        return
-    with _own_server(body, settings) as client:
-        yield Place(client, own=True)
-
-
-@contextmanager
-def _own_server(body: dict[str, Any], settings: Settings) -> Iterator[Client]:
-    """A server whose jobs last as long as this, and a worker with the settings' checkpoint."""
-    with tempfile.TemporaryDirectory(prefix="rotoscope-run-") as name:
-        with KeyStore(Path(name)) as store:
-            token = store.create("run").token
-        with (
-            _processes(Path(name), body, settings) as server,
-            Client(server.url, token, pause=_watching(server)) as client,
-        ):
-            yield client
-
-
-@contextmanager
-def _processes(folder: Path, body: dict[str, Any], settings: Settings) -> Iterator[LocalServer]:
-    log = folder / "log"
-    loras = [Path(lora["path"]) for lora in body["loras"] if is_local_file(lora["path"])]
-    worker = own_worker(settings, loras)
-    try:
-        with (
-            log.open("wb") as output,
-            LocalServer({**worker, **own_address(folder)}, worker, output) as server,
-        ):
-            yield server
-    except (OperatorError, typer.Exit):
-        _print_log(log)
-        raise
-
-
-def own_worker(settings: Settings, loras: list[Path]) -> Environment:
-    """The given settings, and leave to read the LoRAs that this command names."""
-    folders = {*settings.lora_folders, *(lora.resolve().parent for lora in loras)}
-    listed = ",".join(str(folder) for folder in sorted(folders) if can_be_listed(folder))
-    return as_environment(checkpoint=settings.checkpoint, lora_folders=listed)
-
-
-def own_address(folder: Path) -> Environment:
-    return as_environment(data_dir=folder, host="127.0.0.1", port=0, anonymous=False, public_url="")
-
-
-def can_be_listed(folder: Path) -> bool:
-    """Folders are listed with commas between them, so one with a comma cannot be."""
-    return "," not in str(folder)
-
-
-def _watching(server: LocalServer) -> Callable[[float], None]:
-    """Between two questions, see to it that server and worker still run."""
-
-    def pause(seconds: float) -> None:
-        server.check()
-        time.sleep(seconds)
-
-    return pause
-
-
-def _print_log(log: Path) -> None:
-    """The end of what server and worker said, since the file goes with the folder."""
-    for line in log.read_text(errors="replace").splitlines()[-LOG_LINES:]:
-        err.print(line, style="dim", markup=False, soft_wrap=True)
 
 
 def _sheet(video: str, result: Path, into: Path, settings: Settings) -> Path:
