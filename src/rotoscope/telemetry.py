@@ -33,4 +33,5 @@ def configure(*, verbose: bool = False) -> None:
 
 
 def logger() -> structlog.typing.FilteringBoundLogger:
-    return structlog.get_logger()
+    bound: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+    return bound

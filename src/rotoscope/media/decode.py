@@ -11,6 +11,7 @@ import sys
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from threading import Timer
 from typing import IO, Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from rotoscope.media.clip import Frames, Size, VideoInfo
 CHILD = Path(__file__).with_name("decode_child.py")
 DEADLINE_S = 300.0
 SNIFFED_BYTES = 512
+ANSWER_BYTES = 4096
 
 _NOT_VIDEO: dict[bytes, str] = {
     b"#EXTM3U": "it is a playlist",
@@ -54,7 +56,8 @@ def probe(path: Path, *, field: str = "video_url") -> VideoInfo:
         VideoTooLargeError: It has more pixels than are read.
         VideoTooShortError: No frame of it can be shown.
     """
-    facts = json.loads(_ask(path, field, {"do": "probe"}))
+    answer = bytearray(ANSWER_BYTES)
+    facts = json.loads(answer[: _ask(path, field, {"do": "probe"}, memoryview(answer))])
     return VideoInfo(
         size=Size(facts["width"], facts["height"]),
         fps=Fraction(*facts["fps"]),
@@ -78,21 +81,27 @@ def decode(
         "width": size.width,
         "height": size.height,
     }
-    pixels = np.frombuffer(_ask(path, field, order), dtype=np.uint8)
-    return pixels.reshape(-1, size.height, size.width, 3)
+    # Filled as the child writes: one copy in memory, and only of the frames there are.
+    pixels_THWC = np.empty((frames, size.height, size.width, 3), dtype=np.uint8)
+    count = _ask(path, field, order, memoryview(pixels_THWC.reshape(-1)))
+    return pixels_THWC[: count // pixels_THWC[0].size]
 
 
-def _ask(path: Path, field: str, order: dict[str, Any]) -> bytearray:
+def _ask(path: Path, field: str, order: dict[str, Any], answer: memoryview) -> int:
+    """Let a child do `order`; its answer fills the start of `answer`, whose length comes back."""
     _sniff(path, field)
     with path.open("rb") as file, _start(file, order) as child:
-        try:
-            answer, complaint = _collect(child)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            raise _refused(field, f"reading it took more than {DEADLINE_S:g} seconds") from None
-    if child.returncode == 0:
-        return answer
-    raise _explain(field, complaint)
+        late = Timer(DEADLINE_S, child.kill)
+        late.start()
+        count = _fill(answer, child.stdout)
+        complaint = child.stderr.read() if child.stderr else b""
+        in_time = late.is_alive()
+        late.cancel()
+    if not in_time:
+        raise _refused(field, f"reading it took more than {DEADLINE_S:g} seconds")
+    if child.returncode:
+        raise _explain(field, complaint)
+    return count
 
 
 def _start(file: IO[bytes], order: dict[str, Any]) -> subprocess.Popen[bytes]:
@@ -105,9 +114,11 @@ def _start(file: IO[bytes], order: dict[str, Any]) -> subprocess.Popen[bytes]:
     )
 
 
-def _collect(child: subprocess.Popen[bytes]) -> tuple[bytearray, bytes]:
-    answer, complaint = child.communicate(timeout=DEADLINE_S)
-    return bytearray(answer), complaint
+def _fill(answer: memoryview, pipe: Any) -> int:
+    count = 0
+    while got := pipe.readinto(answer[count:]):
+        count += got
+    return count
 
 
 def _sniff(path: Path, field: str) -> None:

@@ -8,7 +8,6 @@ frames for a decode, one JSON object for a probe. What is wrong goes to standard
 
 import ctypes
 import json
-import math
 import os
 import resource
 import sys
@@ -33,6 +32,9 @@ CODECS = (
     "ffv1,rawvideo,dnxhd,theora,wmv1,wmv2,wmv3,vc1,flv,h263,png,webp"
 )
 HD_HEIGHT = 720
+# Fewer pictures than this say little about a rate.
+LEAST_TO_MEASURE = 3
+RATE_TOLERANCE = 0.02
 UNSPECIFIED = 2
 BT709 = 1
 # SMPTE 2084 (PQ) and ARIB STD-B67 (HLG), by their numbers in ITU-T H.273.
@@ -112,14 +114,26 @@ def probe() -> dict[str, Any]:
     container, stream = open_video()
     first = first_frame(container, stream)
     width, height = displayed_size(first, stream)
-    fps = stream.average_rate or stream.guessed_rate or Fraction(25)
+    claimed = stream.average_rate or stream.guessed_rate or Fraction(25)
+    count, duration_s = measure(container, stream, claimed)
+    fps = rate_of(claimed, count, duration_s)
     return {
         "width": width,
         "height": height,
         "fps": [fps.numerator, fps.denominator],
-        "duration_s": duration_of(container, stream, fps),
+        "duration_s": duration_s,
         "codec": stream.codec_context.name,
     }
+
+
+def rate_of(claimed: Fraction, count: int, duration_s: float) -> Fraction:
+    """The exact rate that the header claims, unless the packets say otherwise."""
+    if count < LEAST_TO_MEASURE or duration_s <= 0:
+        return claimed
+    measured = count / duration_s
+    if abs(measured / float(claimed) - 1) < RATE_TOLERANCE:
+        return claimed
+    return Fraction(measured).limit_denominator(1001)
 
 
 def first_frame(container: Any, stream: Any) -> VideoFrame:
@@ -137,24 +151,24 @@ def displayed_size(frame: VideoFrame, stream: Any) -> tuple[int, int]:
     return (frame.height, width) if turned else (width, frame.height)
 
 
-def duration_of(container: Any, stream: Any, fps: Fraction) -> float:
-    """From first to last frame's end, by the packets' times: headers lie, or say nothing."""
+def measure(container: Any, stream: Any, fps: Fraction) -> tuple[int, float]:
+    """Pictures, and seconds from the first to the last one's end, by the packets' own times.
+
+    Headers lie, or say nothing; a truncated file is as long as what can be read of it.
+    """
     container.seek(0)
-    first, last, count, step = math.inf, -math.inf, 0, 0.0
-    with suppress(av.error.FFmpegError):  # a truncated file is as long as what can be read
+    times: list[tuple[float, float]] = []
+    count = 0
+    with suppress(av.error.FFmpegError):
         for packet in container.demux(stream):
-            if packet.size == 0:
-                continue
-            count += 1
-            if packet.pts is None:
-                continue
-            at = float(packet.pts * packet.time_base)
-            if at >= last:
-                step = float((packet.duration or 0) * packet.time_base)
-            first, last = min(first, at), max(last, at)
-    if count == 0 or last < first:
-        return count / float(fps)
-    return last - first + (step or 1 / float(fps))
+            count += packet.size > 0
+            if packet.pts is not None:
+                base = packet.time_base
+                times.append((float(packet.pts * base), float((packet.duration or 0) * base)))
+    if not times:
+        return count, count / float(fps)
+    last, length = max(times)
+    return count, last - min(times)[0] + (length or 1 / float(fps))
 
 
 def write_frames(order: dict[str, Any]) -> None:

@@ -1,0 +1,173 @@
+"""A hostile web server on loopback, and video files of every awkward kind, made on the spot."""
+
+import ssl
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import trustme
+from av.video.frame import VideoFrame
+
+from rotoscope.media.fetch import FetchPolicy
+
+Answer = Callable[[BaseHTTPRequestHandler], None]
+
+
+class Site:
+    """Answers by path; `policy` lets a fetch reach it."""
+
+    def __init__(self, base: str, policy: FetchPolicy) -> None:
+        self.base = base
+        self.policy = policy
+        self.answers: dict[str, Answer] = {}
+        self.asked: list[str] = []
+
+    def serve(self, path: str, answer: Answer) -> str:
+        self.answers[path] = answer
+        return self.base + path
+
+    def serve_bytes(self, path: str, body: bytes, status: int = 200, **headers: str) -> str:
+        def answer(request: BaseHTTPRequestHandler) -> None:
+            request.send_response(status)
+            request.send_header("Content-Length", str(len(body)))
+            for name, value in headers.items():
+                request.send_header(name.replace("_", "-"), value)
+            request.end_headers()
+            request.wfile.write(body)
+
+        return self.serve(path, answer)
+
+    def redirect(self, path: str, to: str) -> str:
+        return self.serve_bytes(path, b"", 302, Location=to)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """An https server on 127.0.0.1 with a certificate of its own authority."""
+    authority = trustme.CA()
+    certificates = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(certificates))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            made.asked.append(self.path)
+            made.answers[self.path](self)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *_: object) -> None:
+            """A client that hangs up, as ours does on purpose, is no news."""
+
+    server = Server(("127.0.0.1", 0), Handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    base = f"https://127.0.0.1:{server.server_port}"
+    made = Site(base, FetchPolicy(("127.0.0.1",), certificates, timeout_s=10))
+    thread = Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield made
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+# Colours far enough apart to be told after any encoding: one per frame, in turn.
+COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200), (200, 200, 40), (40, 200, 200))
+
+
+def colour_of(frame: np.ndarray[Any, Any]) -> int:
+    """Which of COLOURS a frame shows in its middle."""
+    height, width, _ = frame.shape
+    middle = frame[height // 4 : -height // 4, width // 4 : -width // 4].reshape(-1, 3).mean(0)
+    return int(np.abs(np.array(COLOURS) - middle).sum(axis=1).argmin())
+
+
+def plain(index: int, width: int, height: int) -> np.ndarray[Any, Any]:
+    return np.full((height, width, 3), COLOURS[index % len(COLOURS)], dtype=np.uint8)
+
+
+def corner(_: int, width: int, height: int) -> np.ndarray[Any, Any]:
+    """Grey with its top left quarter red: shows which way up a picture is."""
+    pixels = np.full((height, width, 3), 90, dtype=np.uint8)
+    pixels[: height // 2, : width // 2] = (220, 30, 30)
+    return pixels
+
+
+def make_video(
+    path: Path,
+    *,
+    count: int = 10,
+    size: tuple[int, int] = (64, 48),
+    rate: Fraction | int = 25,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    times: list[int] | None = None,
+    picture: Callable[[int, int, int], np.ndarray[Any, Any]] = plain,
+    setup: Callable[[Any], None] = lambda _: None,
+    prepare: Callable[[VideoFrame], VideoFrame] = lambda frame: frame,
+    options: dict[str, str] | None = None,
+    sound: bool = False,
+) -> Path:
+    """Write `count` frames; `times` gives their presentation times in 1/1000 s."""
+    with av.open(path, "w", options=options or {}) as container:
+        stream: Any = container.add_stream(codec, rate=rate)
+        stream.width, stream.height = size
+        stream.pix_fmt = pix_fmt
+        if times:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        setup(stream)
+        tone: Any = add_sound(container) if sound else None
+        for index in range(count):
+            frame = prepare(VideoFrame.from_ndarray(picture(index, *size), format="rgb24"))
+            if times:
+                frame.pts, frame.time_base = times[index], Fraction(1, 1000)
+            else:
+                frame.pts, frame.time_base = index, 1 / Fraction(rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        if sound:
+            write_tone(container, tone)
+    return path
+
+
+def write_tone(container: Any, stream: Any, seconds: float = 0.5) -> None:
+    """A tone into a stream that was added before anything was written."""
+    samples = np.sin(np.arange(int(24000 * seconds)) / 8).astype(np.float32)[None] * 0.3
+    frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+    frame.sample_rate, frame.pts, frame.time_base = 24000, 0, Fraction(1, 24000)
+    container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
+
+
+def add_sound(container: Any) -> Any:
+    stream = container.add_stream("aac", rate=24000)
+    stream.layout = "mono"
+    return stream
+
+
+def set_rotation(path: Path, degrees: int) -> Path:
+    """Turn an mp4 by writing its display matrix, as phones do."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40
+    one = 1 << 16
+    turns = {
+        0: (one, 0, 0, one),
+        90: (0, one, -one, 0),
+        180: (-one, 0, 0, -one),
+        270: (0, -one, one, 0),
+    }
+    a, b, c, d = turns[degrees]
+    matrix = (a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    for index, value in enumerate(matrix):
+        data[at + 4 * index : at + 4 * index + 4] = value.to_bytes(4, "big", signed=True)
+    path.write_bytes(data)
+    return path

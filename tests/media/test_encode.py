@@ -1,0 +1,145 @@
+"""The mp4: what a probe of it says, what its colours are, where its sound ends."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, get_args
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+from tests.media.conftest import COLOURS, plain
+
+from rotoscope.media.clip import Audio, Clip, Size
+from rotoscope.media.decode import decode
+from rotoscope.media.encode import X264, encode
+from rotoscope.media.sheet import contact_sheet
+from rotoscope.schema.input import Quality
+
+
+def clip_of(count: int = 25, fps: Fraction | int = 25, audio: Audio | None = None) -> Clip:
+    return Clip(np.stack([plain(i, 64, 64) for i in range(count)]), Fraction(fps), audio)
+
+
+def tone(seconds: float, channels: int = 2) -> Audio:
+    wave = np.sin(np.arange(int(24000 * seconds)) / 6).astype(np.float32) * 0.5
+    return Audio(np.stack([wave] * channels), 24000)
+
+
+def moving(count: int = 16) -> Clip:
+    rng = np.random.default_rng(1)
+    picture = rng.integers(0, 256, (32, 160, 3), dtype=np.uint8).repeat(2, 0).repeat(2, 1)
+    return Clip(np.stack([picture[:, 4 * i : 4 * i + 64] for i in range(count)]), Fraction(25))
+
+
+def test_the_file_is_what_editors_expect(tmp_path: Path) -> None:
+    """H.264 High, 4:2:0, BT.709 limited and tagged, exact rate, AAC, index in front."""
+    encoded = encode(clip_of(30, Fraction(30000, 1001), tone(1)), quality="high", into=tmp_path)
+
+    with av.open(encoded.path) as container:
+        video: Any = container.streams.video[0]
+        context = video.codec_context
+        assert (context.name, context.profile, context.pix_fmt) == ("h264", "High", "yuv420p")
+        tags = (context.colorspace, context.color_primaries, context.color_trc)
+        assert tags == (1, 1, 1)
+        assert context.color_range == 1
+        assert video.average_rate == Fraction(30000, 1001)
+        assert sum(1 for _ in container.decode(video)) == 30
+        assert container.streams.audio[0].codec_context.name == "aac"
+        assert container.streams.audio[0].rate == 24000
+    data = encoded.path.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+    media = encoded.media
+    assert (media.width, media.height, media.fps, media.frames) == (64, 64, "30000/1001", 30)
+    assert media.duration_s == pytest.approx(1.001)
+    assert media.size == len(data)
+    assert media.audio
+
+
+@pytest.mark.parametrize("length", [0.4, 0.97, 1.0, 1.6])
+def test_sound_ends_with_the_picture(tmp_path: Path, length: float) -> None:
+    """Padded with silence where it is short, cut where it is long."""
+    encoded = encode(clip_of(25, audio=tone(length)), quality="low", into=tmp_path)
+
+    with av.open(encoded.path) as container:
+        stream = container.streams.audio[0]
+        heard = float(stream.duration * stream.time_base)
+    assert heard == pytest.approx(1.0, abs=0.001)
+
+
+def test_without_sound_there_is_no_track(tmp_path: Path) -> None:
+    """Not even a silent one."""
+    encoded = encode(clip_of(), quality="low", into=tmp_path)
+
+    with av.open(encoded.path) as container:
+        assert not container.streams.audio
+    assert not encoded.media.audio
+
+
+def test_one_channel_is_mono(tmp_path: Path) -> None:
+    """Channels are kept as they are."""
+    encoded = encode(clip_of(audio=tone(1, channels=1)), quality="low", into=tmp_path)
+
+    with av.open(encoded.path) as container:
+        assert container.streams.audio[0].layout.name == "mono"
+
+
+def test_colours_survive(tmp_path: Path) -> None:
+    """Encoded and read again, a colour is the one it was."""
+    encoded = encode(clip_of(5), quality="maximum", into=tmp_path)
+
+    frames = decode(encoded.path, frames=5, fps=Fraction(25), size=Size(64, 64)).astype(int)
+
+    for frame, colour in zip(frames, COLOURS, strict=True):
+        assert np.abs(frame[8:-8, 8:-8].mean(axis=(0, 1)) - colour).max() <= 4
+
+
+def test_the_same_clip_gives_the_same_bytes(tmp_path: Path) -> None:
+    """No clock, no chance and no version string is in the file."""
+    clip = Clip(moving().frames_THWC, Fraction(25), tone(1))
+
+    first, second = (
+        encode(clip, quality="medium", into=tmp_path, name=name).path.read_bytes()
+        for name in ("a.mp4", "b.mp4")
+    )
+
+    assert first == second
+
+
+def test_each_level_is_larger_and_better(tmp_path: Path) -> None:
+    """From low to maximum, size rises and error falls."""
+    clip = moving()
+    sizes, errors = [], []
+    for quality in get_args(Quality):
+        encoded = encode(clip, quality=quality, into=tmp_path)
+        again = decode(encoded.path, frames=16, fps=Fraction(25), size=Size(64, 64))
+        sizes.append(encoded.media.size)
+        errors.append(np.square(again.astype(float) - clip.frames_THWC).mean())
+
+    assert list(X264) == list(get_args(Quality))
+    assert sizes == sorted(set(sizes))
+    assert errors == sorted(set(errors), reverse=True)
+
+
+def test_a_failed_encode_leaves_nothing(tmp_path: Path) -> None:
+    """No partial file stands where a whole one is looked for."""
+    odd = Clip(np.zeros((3, 33, 31, 3), dtype=np.uint8), Fraction(25))
+
+    with pytest.raises(av.error.FFmpegError):
+        encode(odd, quality="high", into=tmp_path)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_contact_sheet_shows_both_clips(tmp_path: Path) -> None:
+    """Moments of the one above the same moments of the other."""
+    left = np.stack([plain(0, 64, 48)] * 8)
+    right = np.stack([plain(2, 128, 96)] * 8)
+
+    path = contact_sheet(left, right, into=tmp_path / "s.png", labels=("source", "result"))
+
+    with Image.open(path) as sheet:
+        pixels = np.asarray(sheet.convert("RGB")).reshape(-1, 3)
+        assert sheet.width <= 1600
+    for colour in (COLOURS[0], COLOURS[2]):
+        assert (pixels == colour).all(axis=1).mean() > 0.3
