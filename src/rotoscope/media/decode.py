@@ -8,7 +8,6 @@ are looked at here, so that playlists and pages are refused by name before any d
 import json
 import subprocess
 import sys
-from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from threading import Timer
@@ -83,7 +82,7 @@ def decode(
     }
     # Filled as the child writes: one copy in memory, and only of the frames there are.
     pixels_THWC = np.empty((frames, size.height, size.width, 3), dtype=np.uint8)
-    count = _ask(path, field, order, memoryview(pixels_THWC.reshape(-1)))
+    count = _ask(path, field, order, pixels_THWC.reshape(-1).data)
     return pixels_THWC[: count // pixels_THWC[0].size]
 
 
@@ -130,10 +129,14 @@ def _sniff(path: Path, field: str) -> None:
     for magic, what in _NOT_VIDEO.items():
         if start.startswith(magic):
             raise _refused(field, what)
-    with suppress(UnicodeDecodeError):
-        if start.decode().isprintable() or b"\n" in head:
-            head.decode()
-            raise _refused(field, "it is text")
+    if _is_text(head):
+        raise _refused(field, "it is text")
+
+
+def _is_text(head: bytes) -> bool:
+    # A character may be cut at the end of what was read.
+    text = head.decode(errors="ignore")
+    return len(text) > len(head) // 4 and all(c.isprintable() or c.isspace() for c in text)
 
 
 def _explain(field: str, complaint: bytes) -> JobError:
