@@ -16,7 +16,9 @@ from diffusers import (
     LTX2VideoTransformer3DModel,
 )
 from diffusers.pipelines.ltx2 import LTX2LatentUpsamplerModel, LTX2TextConnectors, LTX2Vocoder
+from diffusers.utils import logging as diffusers_logging
 from transformers import AutoTokenizer, Gemma3ForConditionalGeneration, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
 
 from rotoscope.errors import OperatorError
 from rotoscope.generation.mini import make_mini
@@ -29,6 +31,10 @@ from rotoscope.generation.weights import (
     state_of,
 )
 from rotoscope.settings import Settings
+
+# A worker's log is no place for their bars.
+diffusers_logging.disable_progress_bar()
+transformers_logging.disable_progress_bar()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
