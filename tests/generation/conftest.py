@@ -17,6 +17,9 @@ from rotoscope.media.clip import Frames, Size, VideoInfo
 from rotoscope.schema.input import VideoToVideoInput
 from rotoscope.settings import Settings
 
+# The models here are so small that threads cost more than they give.
+torch.set_num_threads(1)
+
 MakePlan = Callable[..., Plan]
 MakeLora = Callable[..., LoraFile]
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.generation.conftest import MakeLora
 
 from rotoscope.errors import LoraIncompatibleError
 from rotoscope.generation.loras import LoraFile, merged, open_lora
 from rotoscope.generation.pipeline import Pipeline
+from tests.generation.conftest import MakeLora
 
 OFFICIAL = ("lora_A.weight", "lora_B.weight")
 KOHYA = ("lora_down.weight", "lora_up.weight")

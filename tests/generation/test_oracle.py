@@ -13,7 +13,6 @@ from diffusers.pipelines.ltx2 import LTX2LatentUpsamplePipeline
 from diffusers.pipelines.ltx2.pipeline_ltx2_condition import LTX2VideoCondition
 from diffusers.pipelines.ltx2.pipeline_ltx2_ic_lora import LTX2ReferenceCondition
 from PIL import Image
-from tests.generation.conftest import MakeLora, MakePlan, make_image, make_source
 from torch import Tensor
 
 from rotoscope.generation.codec import decode_audio, decode_frames
@@ -21,6 +20,7 @@ from rotoscope.generation.loras import LoraFile, open_lora
 from rotoscope.generation.pipeline import Pipeline
 from rotoscope.generation.plan import Pass, Plan, dev_sigmas
 from rotoscope.media.clip import Frames
+from tests.generation.conftest import MakeLora, MakePlan, make_image, make_source
 
 TOLERANCE = 1e-4
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from tests.generation.conftest import MakeLora, MakePlan, make_image, make_source
 
 from rotoscope.generation.pipeline import Generated, Pipeline
 from rotoscope.generation.plan import Plan
 from rotoscope.generation.text import encode_prompts
+from tests.generation.conftest import MakeLora, MakePlan, make_image, make_source
 
 
 def make(pipeline: Pipeline, plan: Plan, **given: object) -> Generated:

@@ -6,13 +6,13 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
-from tests.jobs.conftest import LEASE_S, Clock, OpenStore
 
 from rotoscope.errors import OperatorError
 from rotoscope.jobs.job import Lease, State
 from rotoscope.jobs.sqlite import FILE_NAME, SqliteJobStore
 from rotoscope.schema.input import VideoToVideoInput
 from rotoscope.schema.output import Adjustment, Failure, Outcome, Progress
+from tests.jobs.conftest import LEASE_S, Clock, OpenStore
 
 PROGRESS = Progress(
     stage="denoise", stages=["fetch", "denoise"], step=3, steps=8, fraction=0.5, eta_s=4.0

@@ -6,12 +6,12 @@ from tempfile import TemporaryDirectory
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.jobs.conftest import LEASE_S, Clock
 
 from rotoscope.jobs.job import TRANSITIONS, Job, State
 from rotoscope.jobs.sqlite import SqliteJobStore
 from rotoscope.schema.input import VideoToVideoInput
 from rotoscope.schema.output import Failure, Outcome
+from tests.jobs.conftest import LEASE_S, Clock
 
 
 class Table:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rotoscope.media.encode import encode
-from tests.journey.site import Site, opened
 
 from rotoscope.media.clip import Clip
+from rotoscope.media.encode import encode
+from tests.journey.site import Site, opened
 
 
 @pytest.fixture

@@ -15,13 +15,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Event
 
-from tests.worker.stand_in_model import StandIn
-
 from rotoscope.client import Client
 from rotoscope.schema.output import Status
 from rotoscope.settings import Settings
 from rotoscope.worker.loop import work
 from rotoscope.worker.stop import Stop
+from tests.worker.stand_in_model import StandIn
 
 KEY = "a-worker-key-of-this-test"
 LEASE_S = 2.0

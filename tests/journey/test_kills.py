@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.journey.site import Site, await_stage, await_status
 
 from rotoscope.client import Client
 from rotoscope.schema.output import Result
+from tests.journey.site import Site, await_stage, await_status
 
 SMALL = {
     "video_size": {"width": 64, "height": 64},

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.journey.site import await_status
 
 from rotoscope.client import Client
 from rotoscope.media.decode import probe
+from tests.journey.site import await_status
 
 ROTOSCOPE = (sys.executable, "-m", "rotoscope")
 SAMPLE = Path(str(files("rotoscope"))) / "data" / "sample.mp4"

@@ -1,83 +1,22 @@
-"""A hostile web server on loopback, and video files of every awkward kind, made on the spot."""
+"""Video files of every awkward kind, made on the spot, and a server to fetch them from."""
 
-import ssl
 from collections.abc import Callable, Iterator
 from fractions import Fraction
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import av
 import numpy as np
 import pytest
-import trustme
 from av.video.frame import VideoFrame
 
-from rotoscope.media.fetch import FetchPolicy
-
-Answer = Callable[[BaseHTTPRequestHandler], None]
-
-
-class Site:
-    """Answers by path; `policy` lets a fetch reach it."""
-
-    def __init__(self, base: str, policy: FetchPolicy) -> None:
-        self.base = base
-        self.policy = policy
-        self.answers: dict[str, Answer] = {}
-        self.asked: list[str] = []
-
-    def serve(self, path: str, answer: Answer) -> str:
-        self.answers[path] = answer
-        return self.base + path
-
-    def serve_bytes(self, path: str, body: bytes, status: int = 200, **headers: str) -> str:
-        def answer(request: BaseHTTPRequestHandler) -> None:
-            request.send_response(status)
-            request.send_header("Content-Length", str(len(body)))
-            for name, value in headers.items():
-                request.send_header(name.replace("_", "-"), value)
-            request.end_headers()
-            request.wfile.write(body)
-
-        return self.serve(path, answer)
-
-    def redirect(self, path: str, to: str) -> str:
-        return self.serve_bytes(path, b"", 302, Location=to)
+from tests.https_site import HttpsSite, https_site
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    """An https server on 127.0.0.1 with a certificate of its own authority."""
-    authority = trustme.CA()
-    certificates = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(certificates))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            made.asked.append(self.path)
-            made.answers[self.path](self)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        def handle_error(self, *_: object) -> None:
-            """A client that hangs up, as ours does on purpose, is no news."""
-
-    server = Server(("127.0.0.1", 0), Handler)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    base = f"https://127.0.0.1:{server.server_port}"
-    made = Site(base, FetchPolicy(("127.0.0.1",), certificates, timeout_s=10))
-    thread = Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    yield made
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def site(tmp_path: Path) -> Iterator[HttpsSite]:
+    with https_site(tmp_path) as opened:
+        yield opened
 
 
 # Colours far enough apart to be told after any encoding: one per frame, in turn.

@@ -13,6 +13,11 @@ import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
+
+from rotoscope.errors import JobError, UnsupportedVideoError, VideoTooLargeError
+from rotoscope.media import decode as decode_module
+from rotoscope.media.clip import Size
+from rotoscope.media.decode import CHILD, decode, probe
 from tests.media.conftest import (
     COLOURS,
     add_sound,
@@ -23,11 +28,6 @@ from tests.media.conftest import (
     set_rotation,
     write_tone,
 )
-
-from rotoscope.errors import JobError, UnsupportedVideoError, VideoTooLargeError
-from rotoscope.media import decode as decode_module
-from rotoscope.media.clip import Size
-from rotoscope.media.decode import CHILD, decode, probe
 
 SMALL = Size(64, 48)
 

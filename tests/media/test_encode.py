@@ -8,13 +8,13 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from tests.media.conftest import COLOURS, plain
 
 from rotoscope.media.clip import Audio, Clip, Size
 from rotoscope.media.decode import decode
 from rotoscope.media.encode import X264, encode
 from rotoscope.media.sheet import contact_sheet
 from rotoscope.schema.input import Quality
+from tests.media.conftest import COLOURS, plain
 
 
 def clip_of(count: int = 25, fps: Fraction | int = 25, audio: Audio | None = None) -> Clip:

@@ -11,11 +11,11 @@ from threading import Event
 from typing import Any
 
 import pytest
-from tests.media.conftest import Site
 
 from rotoscope.errors import FileDownloadError, FileTooLargeError, JobError, LoraDownloadError
 from rotoscope.media.addresses import is_public
 from rotoscope.media.fetch import FetchPolicy, fetch, refusal
+from tests.https_site import HttpsSite
 
 PUBLIC = FetchPolicy(timeout_s=5)
 
@@ -43,7 +43,7 @@ def refused(uri: str, folder: Path, policy: FetchPolicy) -> JobError:
     return caught.value
 
 
-def test_a_file_is_brought_whole(site: Site, folder: Path) -> None:
+def test_a_file_is_brought_whole(site: HttpsSite, folder: Path) -> None:
     """Over https, checked against the operator's own certificate authority."""
     url = site.serve_bytes("/a/v.mp4?x=1", b"frames")
 
@@ -81,7 +81,7 @@ def test_large_data_uris_are_too_large(folder: Path) -> None:
         get(f"data:video/mp4;base64,{body}", folder, PUBLIC)
 
 
-def test_a_claimed_size_over_the_cap_is_not_downloaded(site: Site, folder: Path) -> None:
+def test_a_claimed_size_over_the_cap_is_not_downloaded(site: HttpsSite, folder: Path) -> None:
     """120 MB are refused by their header."""
 
     def answer(request: BaseHTTPRequestHandler) -> None:
@@ -93,7 +93,7 @@ def test_a_claimed_size_over_the_cap_is_not_downloaded(site: Site, folder: Path)
         get(site.serve("/v", answer), folder, site.policy, max_bytes=100_000_000)
 
 
-def test_bytes_are_counted_whatever_was_claimed(site: Site, folder: Path) -> None:
+def test_bytes_are_counted_whatever_was_claimed(site: HttpsSite, folder: Path) -> None:
     """A server that says nothing of the size and sends without end is cut off at the cap."""
 
     def answer(request: BaseHTTPRequestHandler) -> None:
@@ -110,7 +110,7 @@ def test_bytes_are_counted_whatever_was_claimed(site: Site, folder: Path) -> Non
     ("status", "retryable"), [(404, False), (403, False), (204, False), (206, False), (503, True)]
 )
 def test_other_answers_are_not_the_file(
-    site: Site, folder: Path, status: int, *, retryable: bool
+    site: HttpsSite, folder: Path, status: int, *, retryable: bool
 ) -> None:
     """The status is told; a server in trouble may be asked again."""
     error = refused(site.serve_bytes("/v", b"", status), folder, site.policy)
@@ -119,7 +119,7 @@ def test_other_answers_are_not_the_file(
     assert error.retryable is retryable
 
 
-def test_a_short_body_is_not_the_file(site: Site, folder: Path) -> None:
+def test_a_short_body_is_not_the_file(site: HttpsSite, folder: Path) -> None:
     """Half a video would decode to half a clip without a word."""
 
     def answer(request: BaseHTTPRequestHandler) -> None:
@@ -131,14 +131,14 @@ def test_a_short_body_is_not_the_file(site: Site, folder: Path) -> None:
     assert refused(site.serve("/v", answer), folder, site.policy).retryable
 
 
-def test_compressed_bodies_are_refused(site: Site, folder: Path) -> None:
+def test_compressed_bodies_are_refused(site: HttpsSite, folder: Path) -> None:
     """We ask for none; a bomb would come as one."""
     url = site.serve_bytes("/v", b"x", Content_Encoding="gzip")
 
     assert "compressed" in str(refused(url, folder, site.policy))
 
 
-def test_a_server_that_drips_is_left_at_the_deadline(site: Site, folder: Path) -> None:
+def test_a_server_that_drips_is_left_at_the_deadline(site: HttpsSite, folder: Path) -> None:
     """The time counts over all of it, so a byte now and then does not keep us."""
     left = Event()
 
@@ -158,7 +158,7 @@ def test_a_server_that_drips_is_left_at_the_deadline(site: Site, folder: Path) -
     assert left.wait(10)
 
 
-def test_an_unknown_authority_is_refused(site: Site, folder: Path) -> None:
+def test_an_unknown_authority_is_refused(site: HttpsSite, folder: Path) -> None:
     """A certificate that cannot be verified is no https."""
     policy = FetchPolicy(site.policy.private_hosts, timeout_s=5)
 
@@ -173,7 +173,7 @@ def test_nobody_listening_is_retryable(folder: Path) -> None:
         assert refused(url, folder, FetchPolicy(("127.0.0.1",), timeout_s=5)).retryable
 
 
-def test_redirects_are_followed(site: Site, folder: Path) -> None:
+def test_redirects_are_followed(site: HttpsSite, folder: Path) -> None:
     """Relative ones too, as object stores answer."""
     site.serve_bytes("/c", b"frames")
     site.redirect("/b", site.base + "/c")
@@ -182,7 +182,7 @@ def test_redirects_are_followed(site: Site, folder: Path) -> None:
     assert site.asked == ["/a", "/b", "/c"]
 
 
-def test_redirects_have_an_end(site: Site, folder: Path) -> None:
+def test_redirects_have_an_end(site: HttpsSite, folder: Path) -> None:
     """A loop is left after four."""
     assert "redirects" in str(refused(site.redirect("/a", "/a"), folder, site.policy))
     assert len(site.asked) == 5
@@ -203,7 +203,7 @@ def test_redirects_have_an_end(site: Site, folder: Path) -> None:
     ],
 )
 def test_each_redirect_is_checked_again(
-    site: Site, folder: Path, connections: list[str], to: str
+    site: HttpsSite, folder: Path, connections: list[str], to: str
 ) -> None:
     """An allowed host cannot send us where we would not have gone."""
     refused(site.redirect("/a", to), folder, site.policy)

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
-from tests.media.conftest import corner
 
 from rotoscope.errors import UnsupportedImageError
 from rotoscope.media.clip import Size
 from rotoscope.media.image import load_image
+from tests.media.conftest import corner
 
 SIZE = Size(64, 48)
 

@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.web.conftest import BODY, SUBMIT, OpenSite, Site
 
 from rotoscope.schema.support import LIMITS
+from tests.web.conftest import BODY, SUBMIT, OpenSite, Site
 
 
 def objections(site: Site, **fields: object) -> dict[str, str]:

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from tests.web.conftest import BODY, SUBMIT, OpenSite, Site, bearer
 
 from rotoscope.errors import OperatorError
 from rotoscope.keys import KeyStore
 from rotoscope.settings import Settings
 from rotoscope.web.auth import check_exposure
+from tests.web.conftest import BODY, SUBMIT, OpenSite, Site, bearer
 
 LOOPBACK = "http://127.0.0.1:8000"
 

@@ -2,9 +2,9 @@
 
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped] # no types there
-from tests.web.conftest import Site
 
 from rotoscope.schema.input import MODEL_ID
+from tests.web.conftest import Site
 
 
 def test_a_model_is_told_with_its_schemas(site: Site) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import structlog
 from structlog.testing import capture_logs
-from tests.web.conftest import BODY, SUBMIT, Site
 
 from rotoscope.errors import RequestError
+from tests.web.conftest import BODY, SUBMIT, Site
 
 
 @pytest.mark.parametrize(

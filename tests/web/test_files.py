@@ -4,6 +4,7 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
+
 from tests.web.conftest import OpenSite, Site
 
 CONTENT = b"0123456789"

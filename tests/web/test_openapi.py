@@ -12,10 +12,10 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from tests.web.conftest import Site
 
 from rotoscope.schema.catalogue import MODELS
 from rotoscope.schema.input import MODEL_ID
+from tests.web.conftest import Site
 
 Operation = schemathesis.APIOperation[Any, Any, Any, Any]
 Case = schemathesis.Case[Any]

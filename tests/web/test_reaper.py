@@ -5,9 +5,9 @@ from threading import Event
 
 import anyio
 import pytest
-from tests.web.conftest import Site
 
 from rotoscope.web.reaper import reap, reaping
+from tests.web.conftest import Site
 
 
 def test_a_lost_job_is_queued_again(site: Site) -> None:

@@ -4,9 +4,9 @@ import re
 from datetime import datetime, timedelta
 
 import pytest
-from tests.web.conftest import BODY, MANIFEST, MEDIA, SUBMIT, OpenSite, Site
 
 from rotoscope.jobs.job import State
+from tests.web.conftest import BODY, MANIFEST, MEDIA, SUBMIT, OpenSite, Site
 
 PROGRESS = {
     "stage": "denoise",

@@ -1,10 +1,10 @@
 """Which base the URLs in answers get, and whom that is taken from."""
 
 import pytest
-from tests.web.conftest import BODY, SUBMIT, OpenSite, Site
 
 from rotoscope.errors import OperatorError
 from rotoscope.web.urls import parse_proxies
+from tests.web.conftest import BODY, SUBMIT, OpenSite, Site
 
 FORWARDED = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "videos.example.org"}
 

@@ -3,10 +3,10 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.web.conftest import MANIFEST, MEDIA, Site
 
 from rotoscope.schema.worker import Assignment
 from rotoscope.web import worker as worker_routes
+from tests.web.conftest import MANIFEST, MEDIA, Site
 
 FAILURE = {"code": "internal_error", "message": "It broke.", "retryable": True}
 FACTS = {"media": MEDIA, "metrics": {}, "manifest": MANIFEST}

@@ -1,9 +1,9 @@
 """Fixtures of the worker's tests."""
 
 import pytest
-from tests.worker.stand_ins import Server
 
 from rotoscope.worker import api
+from tests.worker.stand_ins import Server
 
 
 @pytest.fixture

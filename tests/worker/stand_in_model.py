@@ -5,7 +5,6 @@ What it does beside that is asked for by the prompt:
     raise      an unforeseen error        memory     out of memory
     gate       waits at a step until the gate file is there
 """
-# ruff: noqa: N803, N806 - array names end in their shape
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -5,12 +5,12 @@ from threading import Event
 
 import httpx2
 import pytest
-from tests.worker.stand_ins import Server, make_job
 
 from rotoscope.errors import FileDownloadError, FileTooLargeError, LeaseLostError, OperatorError
 from rotoscope.schema.output import Failure
 from rotoscope.worker.api import TRIES_WHEN_STOPPING, RefusedError, ServerAwayError
 from rotoscope.worker.progress import Report
+from tests.worker.stand_ins import Server, make_job
 
 AWAY = httpx2.ConnectError("refused")
 FAILURE = Failure(code="video_too_short", message="No frame.", field="video_url", retryable=False)

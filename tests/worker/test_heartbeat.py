@@ -4,12 +4,12 @@ from threading import Event
 
 import httpx2
 import pytest
-from tests.worker.stand_ins import Server, make_job
 
 from rotoscope.errors import LeaseLostError, OperatorError
 from rotoscope.schema.worker import Assignment
 from rotoscope.worker.heartbeat import Heartbeat
 from rotoscope.worker.progress import Report
+from tests.worker.stand_ins import Server, make_job
 
 
 def await_calls(server: Server, verb: str, count: int) -> None:

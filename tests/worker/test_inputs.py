@@ -5,12 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.worker.stand_ins import Server, make_input
 
 from rotoscope.errors import FileDownloadError, FileTooLargeError, LoraDownloadError
 from rotoscope.settings import Settings
 from rotoscope.worker.api import WorkerApi
 from rotoscope.worker.inputs import Fetcher, fetch_inputs, local_lora
+from tests.worker.stand_ins import Server, make_input
 
 MakeFetcher = Callable[[WorkerApi], Fetcher]
 

@@ -1,5 +1,4 @@
 """One worker's jobs, each to its one end, against a server that keeps count."""
-# ruff: noqa: N806 - array names end in their shape
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -8,8 +7,6 @@ from pathlib import Path
 import httpx2
 import numpy as np
 import pytest
-from tests.worker.stand_in_model import StandIn
-from tests.worker.stand_ins import Server, make_job
 
 from rotoscope.errors import OperatorError
 from rotoscope.media.clip import Clip
@@ -22,6 +19,8 @@ from rotoscope.worker import loop
 from rotoscope.worker.loop import do_job, do_jobs
 from rotoscope.worker.run import Bench
 from rotoscope.worker.stop import Stop
+from tests.worker.stand_in_model import StandIn
+from tests.worker.stand_ins import Server, make_job
 
 SMALL = {
     "video_url": "rotoscope://uploads/v",
