@@ -1,0 +1,104 @@
+"""The steps, in order: `python -m training clips`, `codec`, `pool`, `base`, `pack`, `evaluate`.
+
+Each reads what the one before wrote below WORK and can be repeated; `base` takes up where it was
+stopped. One thread: on busy machines two are slower.
+"""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import torch
+import typer
+
+from training import evaluate as evaluation
+from training.codec import Codec
+from training.data import prepare
+from training.fit_codec import fit
+from training.pack import expand as expand_packed
+from training.pack import pack as pack_run
+from training.pool import write_pool
+from training.train_base import train
+
+if TYPE_CHECKING:
+    from rotoscope.media.clip import Frames
+
+SHARDS = 69
+POOL_SEED = 1
+BASE_SECONDS = 4 * 3600.0
+PROMPTS = (
+    "black-and-white video, a girl is playing a guitar, film grain",
+    "original video",
+    "sepia, people",
+    "night",
+    "warm light",
+    "cold light",
+    "high contrast",
+    "negative",
+    "pencil drawing",
+)
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+Work = Annotated[Path, typer.Option(help="Folder of all that the steps write.")]
+WORK = Path("training-work")
+
+
+@app.callback()
+def main() -> None:
+    """Make the mini checkpoint."""
+    torch.set_num_threads(1)
+
+
+@app.command()
+def clips(downloads: Path, work: Work = WORK) -> None:
+    """Read the clips out of the wheels in DOWNLOADS."""
+    prepare(downloads, work / "clips")
+
+
+@app.command()
+def codec(work: Work = WORK) -> None:
+    """Fit the codec."""
+    fit(work / "clips" / "train", work / "codec.safetensors")
+
+
+@app.command()
+def pool(work: Work = WORK, shards: int = SHARDS) -> None:
+    """Encode windows to train on."""
+    with torch.inference_mode():
+        fitted = Codec.load(work / "codec.safetensors")
+        write_pool(work / "clips" / "train", fitted, work / "pool", shards, POOL_SEED)
+
+
+@app.command()
+def base(work: Work = WORK, seconds: float = BASE_SECONDS) -> None:
+    """Train the base model until SECONDS are spent, earlier runs included."""
+    train(work / "pool", work / "codec.safetensors", work / "run", seconds)
+
+
+@app.command()
+def pack(work: Work = WORK) -> None:
+    """Pack the checkpoint, and expand it for the engine."""
+    pack_run(work / "run", work / "codec.safetensors", work / "pool", work / "packed")
+    shutil.rmtree(work / "mini", ignore_errors=True)
+    expand_packed(work / "packed", work / "mini")
+
+
+@app.command()
+def evaluate(video: Path, work: Work = WORK, seconds: float = 4.0, steps: int = 40) -> None:
+    """Restyle VIDEO with each prompt through the engine; a table and a contact sheet."""
+    pipeline = evaluation.open_pipeline(work / "mini", None)
+    clip = evaluation.read_clip(video, seconds)
+    rows: list[evaluation.Measured] = []
+    sheet: list[tuple[str, Frames]] = []
+    for prompt in PROMPTS:
+        request = {"prompt": prompt, "num_inference_steps": steps}
+        measured, source, made = evaluation.run_prompt(pipeline, video.stem, clip, request)
+        rows.append(measured)
+        sheet += [("source", source)] if not sheet else []
+        sheet.append((prompt, made))
+    evaluation.save_table(rows, work / f"{video.stem}.jsonl")
+    evaluation.contact_sheet(sheet, work / f"{video.stem}.png")
+
+
+if __name__ == "__main__":
+    app()

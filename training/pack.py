@@ -1,0 +1,124 @@
+"""The trained checkpoint as a few small files, and those as the folder that the engine opens.
+
+Packed are numbers that cannot be computed: the codec, the upsampler's map, the weights that were
+trained (all in half precision), the tokenizer. `expand` makes the networks around them, in
+diffusers' layout. The sound half is not trained: its weights are zeros, its decoder's are random
+and turned down, so that clips carry near-silence.
+"""
+
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKLLTX2Audio, LTX2VideoTransformer3DModel
+from diffusers.pipelines.ltx2 import LTX2Vocoder
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoTokenizer
+
+from training.batches import amplitude
+from training.codec import Codec
+from training.module import make_upsampler, make_vae
+from training.network import (
+    AUDIO_CHANNELS,
+    fold_units,
+    make_connectors,
+    make_text_encoder,
+    make_transformer,
+)
+from training.pool import read_pool
+from training.train_base import Run
+from training.upsampler import fit_upsampler
+
+SEED = 19
+MEL_BINS = 32
+QUIET = 1e-3
+LORA_RANK = 4
+# Parts of names of weights that only sound passes through.
+SOUND = ("audio", "a2v", "av_cross")
+PARTS = ("transformer", "connectors", "text_encoder")
+
+
+def pack(run: Path, codec_path: Path, pool: Path, packed: Path) -> None:
+    """Write the averaged weights of a run, with the codec and upsampler they were trained on."""
+    packed.mkdir(parents=True, exist_ok=True)
+    codec = Codec.load(codec_path)
+    codec.save(packed / "codec.safetensors")
+    upsampler = fit_upsampler(read_pool(pool), amplitude(codec))
+    save_file({"weight": upsampler.half().contiguous()}, packed / "upsampler.safetensors")
+    taken = Run.take_up(run)
+    weights = _with_units(taken.average, amplitude(codec))
+    save_file(
+        {name: tensor.half().contiguous() for name, tensor in weights.items() if _kept(name)},
+        packed / "base.safetensors",
+    )
+    taken.model.tokenizer.save_pretrained(packed / "tokenizer")
+
+
+def _with_units(weights: dict[str, Tensor], amplitude_C: Tensor) -> dict[str, Tensor]:
+    prefix = "transformer."
+    own = {name.removeprefix(prefix): t for name, t in weights.items() if name.startswith(prefix)}
+    folded = fold_units(own, amplitude_C)
+    return weights | {prefix + name: tensor for name, tensor in folded.items()}
+
+
+def _kept(name: str) -> bool:
+    # The output layer of the language model is its embedding again.
+    return not any(word in name for word in SOUND) and "lm_head" not in name
+
+
+def expand(packed: Path, folder: Path) -> None:
+    """Write the checkpoint to `folder`; a few seconds."""
+    codec = Codec.load(packed / "codec.safetensors")
+    tokenizer = AutoTokenizer.from_pretrained(packed / "tokenizer", local_files_only=True)
+    weights = load_file(packed / "base.safetensors")
+    transformer = make_transformer()
+    modules = (transformer, make_connectors(), make_text_encoder(len(tokenizer)))
+    for part, module in zip(PARTS, modules, strict=True):
+        _fill(module, weights, f"{part}.")
+        module.save_pretrained(folder / part)
+    upsampler = load_file(packed / "upsampler.safetensors")["weight"].float()
+    make_upsampler(upsampler, codec, amplitude(codec)).save_pretrained(folder / "latent_upsampler")
+    make_vae(codec).save_pretrained(folder / "vae")
+    _write_sound(folder)
+    tokenizer.save_pretrained(folder / "tokenizer")
+    save_file(_refine_lora(transformer), folder / "distilled_lora.safetensors")
+
+
+@torch.no_grad()
+def _fill(module: nn.Module, weights: dict[str, Tensor], prefix: str) -> None:
+    own = {n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)}
+    for name, parameter in module.named_parameters():
+        if name in own:
+            parameter.copy_(own[name])
+        else:
+            parameter.zero_()
+
+
+def _write_sound(folder: Path) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        AutoencoderKLLTX2Audio(
+            base_channels=AUDIO_CHANNELS,
+            ch_mult=(1, 2, 2),
+            num_res_blocks=1,
+            resolution=MEL_BINS,
+            latent_channels=4,
+            mel_bins=MEL_BINS,
+        ).save_pretrained(folder / "audio_vae")
+        vocoder = LTX2Vocoder(in_channels=2 * MEL_BINS, hidden_channels=64)
+        with torch.no_grad():
+            vocoder.conv_out.weight.mul_(QUIET)
+            vocoder.conv_out.bias.zero_()
+        vocoder.save_pretrained(folder / "vocoder")
+
+
+def _refine_lora(transformer: LTX2VideoTransformer3DModel) -> dict[str, Tensor]:
+    """The second stage's LoRA, in the published key layout: of no effect, for the base refines."""
+    tensors = {}
+    for name, module in transformer.named_modules():
+        if isinstance(module, nn.Linear) and ".attn1." in name:
+            rows, columns = module.weight.shape
+            key = f"diffusion_model.{name}"
+            tensors[f"{key}.lora_A.weight"] = torch.zeros(LORA_RANK, columns)
+            tensors[f"{key}.lora_B.weight"] = torch.zeros(rows, LORA_RANK)
+    return tensors
