@@ -77,7 +77,7 @@ def lora_of(pipeline: Pipeline, tmp_path: Path) -> MakeLora:
                 tensors[f"{layer(name)}.alpha"] = torch.tensor(alpha)
         path = tmp_path / f"{len(list(tmp_path.iterdir()))}.safetensors"
         save_file(tensors, path, metadata)
-        return LoraFile(path, path.name, scale, sha256="0" * 64, field="loras.0")
+        return LoraFile(path, path.name, scale, sha256="0" * 64, field="loras.0.path")
 
     return make
 

@@ -160,7 +160,7 @@ def test_junk_is_refused_by_name(pipeline: Pipeline, tmp_path: Path, kind: str) 
     path.write_bytes(content)
 
     with pytest.raises(LoraIncompatibleError, match=reason) as caught:
-        open_lora(LoraFile(path, "mine", 1.0, "", "loras.2"), pipeline.models.transformer)
+        open_lora(LoraFile(path, "mine", 1.0, "", "loras.2.path"), pipeline.models.transformer)
 
     assert caught.value.field == "loras.2.path"
     assert "mine" in str(caught.value)
@@ -168,7 +168,7 @@ def test_junk_is_refused_by_name(pipeline: Pipeline, tmp_path: Path, kind: str) 
 
 def save_pair(path: Path, layer: str, down: torch.Tensor, up: torch.Tensor) -> LoraFile:
     save_file({f"{layer}.lora_A.weight": down, f"{layer}.lora_B.weight": up}, path)
-    return LoraFile(path, "mine", 1.0, "", "loras.0")
+    return LoraFile(path, "mine", 1.0, "", "loras.0.path")
 
 
 LAYER = "diffusion_model.transformer_blocks.0.attn1.to_q"

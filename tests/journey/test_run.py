@@ -1,74 +1,19 @@
 """From the command line to a saved video, with the real model at its smallest."""
 
-import os
-import signal
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 
 import psutil
-import pytest
 
 from rotoscope.client import Client
 from rotoscope.media.decode import probe
+from tests.journey.conftest import ROTOSCOPE, SAMPLE
 from tests.journey.site import await_status
 
-ROTOSCOPE = (sys.executable, "-m", "rotoscope")
-SAMPLE = Path(str(files("rotoscope"))) / "data" / "sample.mp4"
 SMALL = (
     *("--video-size", "128x64", "--num-frames", "9", "--no-match-video-length"),
     *("--num-inference-steps", "8", "--prompt", "black-and-white video, film grain"),
 )
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One for the module, since the small checkpoint is made in it."""
-    return tmp_path_factory.mktemp("data")
-
-
-@pytest.fixture(scope="module")
-def environment(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Temporary files go to a folder that each test can look into."""
-    own = {
-        "ROTOSCOPE_DATA_DIR": str(data_dir),
-        "ROTOSCOPE_LEASE_S": "3",
-        "ROTOSCOPE_HEARTBEAT_S": "0.5",
-        "TMPDIR": str(tmp_path_factory.mktemp("tmp")),
-        "COLUMNS": "120",
-    }
-    return {**os.environ, **own}
-
-
-@contextmanager
-def running(environment: dict[str, str]) -> Iterator[tuple[psutil.Process, str]]:
-    """`rotoscope up` on a free port, and its address; at the end, Ctrl-C ends all of it."""
-    with subprocess.Popen(
-        [*ROTOSCOPE, "up", "--port", "0", "--anonymous"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout
-        greeting = process.stdout.readline()
-        try:
-            yield psutil.Process(process.pid), greeting.split()[3]
-        finally:
-            children = psutil.Process(process.pid).children(recursive=True)
-            process.send_signal(signal.SIGINT)
-            process.wait(60)
-            assert psutil.wait_procs(children, timeout=10)[1] == []
-    assert process.returncode == 0
-    assert list(Path(environment["TMPDIR"]).iterdir()) == []
-
-
-@pytest.fixture(scope="module")
-def up(environment: dict[str, str]) -> Iterator[tuple[psutil.Process, str]]:
-    with running(environment) as process_and_url:
-        yield process_and_url
 
 
 def rotoscope_run(

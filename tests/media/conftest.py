@@ -1,5 +1,6 @@
 """Video files of every awkward kind, made on the spot, and a server to fetch them from."""
 
+import struct
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,8 @@ def site(tmp_path: Path) -> Iterator[HttpsSite]:
     with https_site(tmp_path) as opened:
         yield opened
 
+
+PLANAR = "yuv420p"
 
 # Colours far enough apart to be told after any encoding: one per frame, in turn.
 COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200), (200, 200, 40), (40, 200, 200))
@@ -91,6 +94,17 @@ def add_sound(container: Any) -> Any:
     stream = container.add_stream("aac", rate=24000)
     stream.layout = "mono"
     return stream
+
+
+def make_claiming(path: Path, size: tuple[int, int]) -> Path:
+    """An AVI of small JPEG pictures that says everywhere that they are of `size`."""
+    make_video(path, codec="mjpeg", pix_fmt="yuvj420p", prepare=lambda f: f.reformat(format=PLANAR))
+    data = path.read_bytes()
+    data = data.replace(struct.pack("<II", 64, 48), struct.pack("<II", *size))
+    # In a JPEG's own header the height comes first, after the depth of 8 bits.
+    data = data.replace(struct.pack(">BHH", 8, 48, 64), struct.pack(">BHH", 8, *reversed(size)))
+    path.write_bytes(data)
+    return path
 
 
 def set_rotation(path: Path, degrees: int) -> Path:

@@ -58,6 +58,7 @@ class LoraFile:
     scale: float
     sha256: str
     field: str = "loras"
+    """The input field it came from, such as `loras.0.path`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +150,7 @@ def _merge(weight: Tensor, deltas: Sequence[Delta]) -> Tensor:
 
 
 def _incompatible(file: LoraFile, reason: str) -> LoraIncompatibleError:
-    return LoraIncompatibleError(
-        f"The LoRA {file.ref} cannot be used: {reason}.", field=f"{file.field}.path"
-    )
+    return LoraIncompatibleError(f"The LoRA {file.ref} cannot be used: {reason}.", field=file.field)
 
 
 def _require_safetensors(file: LoraFile) -> None:

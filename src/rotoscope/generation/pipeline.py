@@ -144,7 +144,7 @@ def _facts(lora: Lora) -> LoraFacts:
 def _unmatched(lora: Lora) -> Adjustment:
     total = len(lora.deltas) + len(lora.unmatched)
     return Adjustment(
-        field=f"{lora.file.field}.path",
+        field=lora.file.field,
         asked=f"{total} layers",
         used=f"{len(lora.deltas)} layers",
         why=f"the model has no {', '.join(lora.unmatched[:3])}",

@@ -53,6 +53,7 @@ def main() -> None:
         else:
             write_frames(order)
     except av.error.FFmpegError as error:
+        check_claimed_size()
         refuse("unsupported", f"it cannot be read as video ({error.strerror})")
     except MemoryError:
         refuse("too_large", "reading it takes too much memory")
@@ -100,6 +101,11 @@ def open_video() -> tuple[Any, Any]:
     stream = pictures[0]
     stream.codec_context.options = limits
     stream.thread_type = "AUTO"
+    check_size(stream)
+    return container, stream
+
+
+def check_size(stream: Any) -> None:
     width, height = stream.codec_context.width, stream.codec_context.height
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         refuse(
@@ -107,7 +113,14 @@ def open_video() -> tuple[Any, Any]:
             f"it is {width}x{height}; at most {MAX_SIDE} pixels a side and "
             f"{MAX_PIXELS // 10**6} million pixels are read",
         )
-    return container, stream
+
+
+def check_claimed_size() -> None:
+    """Whether what could not be read was too large: a refused picture has no size any more."""
+    claims = {"format_whitelist": FORMATS, "protocol_whitelist": "file", "analyzeduration": "0"}
+    with suppress(av.error.FFmpegError, MemoryError):
+        for stream in av.open(PATH, options=claims).streams.video:
+            check_size(stream)
 
 
 def probe() -> dict[str, Any]:
