@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from training.batches import KINDS, Batch, Batches, amplitude, importance
 from training.codec import Codec
+from training.gates import solve_gates
 from training.network import (
     TEXT_TOKENS,
     attend_to_words,
@@ -35,6 +36,7 @@ AVERAGE = 0.998
 SAVE_EVERY_S = 120.0
 REFRESH_STEPS = 400
 LOG_STEPS = 25
+SOLVE_STEPS, SOLVE_BATCHES = (410, 640), 90
 
 
 class Base(nn.Module):
@@ -139,6 +141,8 @@ def train(pool: Path, codec_path: Path, folder: Path, budget_s: float) -> None:
         batch = batches.next()
         losses[batch.kind].append(_step(run, batch, importance_C, run.seconds / budget_s))
         run.step += 1
+        if run.step in SOLVE_STEPS:
+            _solve(run, batches, importance_C)
         run.seconds += time.monotonic() - began
         if run.step % LOG_STEPS == 0:
             means = (round(sum(of) / len(of), 5) if of else "" for of in losses.values())
@@ -150,6 +154,18 @@ def train(pool: Path, codec_path: Path, folder: Path, budget_s: float) -> None:
             run.save()
             saved = run.seconds
     run.save()
+
+
+def _solve(run: Run, batches: Batches, importance_C: Tensor) -> None:
+    drawn = [batches.next() for _ in range(SOLVE_BATCHES)]
+    change = solve_gates(
+        run.model.transformer,
+        run.model,
+        lambda batch: _loss(run.model(batch), batch, importance_C).item(),
+        [batch for batch in drawn if batch.kind == "reference"],
+    )
+    run.average["transformer.transformer_blocks.0.ff.net.2.weight"].add_(change)
+    run.log((run.step, "solved", round(change.norm().item(), 3)))
 
 
 def _open_batches(pool: Path, codec: Codec, seed: int) -> Batches:

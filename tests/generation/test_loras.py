@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from rotoscope.errors import LoraIncompatibleError
+from rotoscope.generation import loras
 from rotoscope.generation.loras import LoraFile, merged, open_lora
 from rotoscope.generation.pipeline import Pipeline
 from tests.generation.conftest import MakeLora
@@ -54,30 +55,35 @@ def test_every_dialect_means_the_same(
 def test_merging_adds_each_lora_at_its_scale(pipeline: Pipeline, lora_of: MakeLora) -> None:
     """Within the context the weight is W plus the sum of the deltas."""
     transformer = pipeline.models.transformer
-    loras = [open_lora(lora_of(scale=scale), transformer) for scale in (0.5, 2.0)]
-    name = next(iter(loras[0].deltas))
+    opened = [open_lora(lora_of(scale=scale), transformer) for scale in (0.5, 2.0)]
+    name = next(iter(opened[0].deltas))
     before = transformer.get_submodule(name).weight.clone()
     change = sum(
         lora.deltas[name].weight * lora.deltas[name].up_OR @ lora.deltas[name].down_RI
-        for lora in loras
+        for lora in opened
     )
 
-    with merged(transformer, loras):
+    with merged(transformer, opened):
         torch.testing.assert_close(transformer.get_submodule(name).weight, before + change)
 
     assert torch.equal(transformer.get_submodule(name).weight, before)
 
 
-def test_the_model_comes_back_bit_for_bit(pipeline: Pipeline, lora_of: MakeLora) -> None:
+@pytest.mark.parametrize("free", [10**12, 0], ids=["roomy", "tight"])
+def test_the_model_comes_back_bit_for_bit(
+    pipeline: Pipeline, lora_of: MakeLora, monkeypatch: pytest.MonkeyPatch, free: int
+) -> None:
     """After many swaps, one of them ended by an error, not a bit of the model has moved."""
+    monkeypatch.setattr(loras, "memory_of", lambda _: free)
     transformer = pipeline.models.transformer
     before = {name: tensor.clone() for name, tensor in transformer.state_dict().items()}
-    loras = [open_lora(lora_of(scale=scale), transformer) for scale in (0.1, 1.0, 3.0)]
+    opened = [open_lora(lora_of(scale=scale), transformer) for scale in (0.1, 1.0, 3.0)]
+    name = next(iter(opened[0].deltas))
 
     for swap in range(20):
-        with merged(transformer, loras[: swap % 3 + 1]):
-            pass
-    with pytest.raises(RuntimeError), merged(transformer, loras):
+        with merged(transformer, opened[: swap % 3 + 1]):
+            assert not torch.equal(transformer.get_submodule(name).weight, before[f"{name}.weight"])
+    with pytest.raises(RuntimeError), merged(transformer, opened):
         raise RuntimeError
 
     after = transformer.state_dict()

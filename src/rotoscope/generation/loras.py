@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from rotoscope.errors import LoraIncompatibleError
+from rotoscope.generation.models import memory_of
 
 MAX_HEADER_BYTES = 10_000_000
 MAX_TENSORS = 20_000
@@ -120,18 +121,39 @@ def open_lora(file: LoraFile, model: nn.Module) -> Lora:
 
 @contextmanager
 def merged(model: nn.Module, loras: Sequence[Lora]) -> Iterator[None]:
-    """Within this context, `model` has `loras` in its weights; afterwards it is as before."""
+    """Within this context, `model` has `loras` in its weights; afterwards it is as before.
+
+    The weights as they were wait on the model's device where they fit beside the merged ones, else
+    in the machine's memory.
+    """
+    names = list(dict.fromkeys(name for lora in loras for name in lora.deltas))
+    weights = {name: _weight(model, name) for name in names}
+    roomy = _fit_twice(list(weights.values()))
     pristine: dict[str, Tensor] = {}
     try:
-        for name in dict.fromkeys(name for lora in loras for name in lora.deltas):
-            weight = _weight(model, name)
-            pristine[name] = weight.data
+        for name, weight in weights.items():
             deltas = [lora.deltas[name] for lora in loras if name in lora.deltas]
-            weight.data = _merge(weight.data, deltas)
+            changed = _merge(weight.data, deltas)
+            if roomy:
+                pristine[name], weight.data = weight.data, changed
+            else:
+                pristine[name] = weight.data.to("cpu", copy=True)
+                weight.data.copy_(changed)
         yield
     finally:
         for name, data in pristine.items():
-            _weight(model, name).data = data
+            if roomy:
+                weights[name].data = data
+            else:
+                weights[name].data.copy_(data)
+
+
+def _fit_twice(weights: Sequence[nn.Parameter]) -> bool:
+    """Whether a second copy of `weights` leaves half of the free memory for the generation."""
+    if not weights:
+        return True
+    size = sum(weight.nbytes for weight in weights)
+    return 2 * size <= memory_of(weights[0].device)
 
 
 def _weight(model: nn.Module, name: str) -> nn.Parameter:

@@ -10,6 +10,7 @@ import ctypes
 import json
 import os
 import resource
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -25,6 +26,8 @@ MAX_SIDE = 8192
 MAX_PIXELS = 36_000_000
 CPU_SECONDS = 300
 MEMORY_BYTES = 4 * 2**30
+# Each thread holds pictures of its own, so that memory must not depend on the machine's cores.
+THREADS = 4
 PATH = "/dev/fd/0"
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,gif,asf,flv,ogg"
 CODECS = (
@@ -35,12 +38,14 @@ HD_HEIGHT = 720
 # Fewer pictures than this say little about a rate.
 LEAST_TO_MEASURE = 3
 RATE_TOLERANCE = 0.02
+LEAST_TICKS_A_FRAME = 8
 UNSPECIFIED = 2
 BT709 = 1
 # SMPTE 2084 (PQ) and ARIB STD-B67 (HLG), by their numbers in ITU-T H.273.
 HDR_TRANSFERS = (16, 18)
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
+PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
 
 
@@ -72,9 +77,12 @@ def confine() -> None:
         least = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(limit, (least, least))
     libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    # Containers may deny it; the protocol list and the fetch guard stand in any case.
-    libc.unshare(CLONE_NEWUSER | CLONE_NEWNET)
+    # Refused to a process with threads (decode.py sees to that), and containers may deny it: some
+    # the first form, some both. The protocol list and the fetch guard stand in any case.
+    if libc.unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0:
+        libc.unshare(CLONE_NEWNET)
 
 
 def refuse(kind: str, message: str) -> NoReturn:
@@ -100,13 +108,13 @@ def open_video() -> tuple[Any, Any]:
         refuse("unsupported", "it has no video stream")
     stream = pictures[0]
     stream.codec_context.options = limits
+    stream.codec_context.thread_count = THREADS
     stream.thread_type = "AUTO"
-    check_size(stream)
+    check_size(stream.codec_context.width, stream.codec_context.height)
     return container, stream
 
 
-def check_size(stream: Any) -> None:
-    width, height = stream.codec_context.width, stream.codec_context.height
+def check_size(width: int, height: int) -> None:
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         refuse(
             "too_large",
@@ -120,13 +128,14 @@ def check_claimed_size() -> None:
     claims = {"format_whitelist": FORMATS, "protocol_whitelist": "file", "analyzeduration": "0"}
     with suppress(av.error.FFmpegError, MemoryError):
         for stream in av.open(PATH, options=claims).streams.video:
-            check_size(stream)
+            check_size(stream.codec_context.width, stream.codec_context.height)
 
 
 def probe() -> dict[str, Any]:
     container, stream = open_video()
     first = first_frame(container, stream)
     width, height = displayed_size(first, stream)
+    check_size(width, height)
     claimed = stream.average_rate or stream.guessed_rate or Fraction(25)
     count, duration_s = measure(container, stream, claimed)
     fps = rate_of(claimed, count, duration_s)
@@ -150,9 +159,8 @@ def rate_of(claimed: Fraction, count: int, duration_s: float) -> Fraction:
 
 
 def first_frame(container: Any, stream: Any) -> VideoFrame:
-    for frame in container.decode(stream):
-        first: VideoFrame = frame
-        return first
+    for frame in readable(container, stream):
+        return frame
     refuse("too_short", "it has no frame that can be shown")
 
 
@@ -174,6 +182,9 @@ def measure(container: Any, stream: Any, fps: Fraction) -> tuple[int, float]:
     count = 0
     with suppress(av.error.FFmpegError):
         for packet in container.demux(stream):
+            # What an edit list cuts off is decoded, but never shown.
+            if packet.is_discard:
+                continue
             count += packet.size > 0
             if packet.pts is not None:
                 base = packet.time_base
@@ -206,6 +217,7 @@ def write_frames(order: dict[str, Any]) -> None:
 def timed_frames(container: Any, stream: Any) -> Iterator[tuple[VideoFrame, Fraction]]:
     """Frames with the time, counted from the first, at which the next one takes over."""
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+    slack = rounding(stream.time_base, rate)
     held: VideoFrame | None = None
     start = at = last_length = Fraction(0)
     for index, frame in enumerate(readable(container, stream)):
@@ -213,12 +225,21 @@ def timed_frames(container: Any, stream: Any) -> Iterator[tuple[VideoFrame, Frac
         if held is None:
             start = now
         elif now - start > at:
-            yield held, now - start
+            yield held, now - start - slack
             at = now - start
         held = frame
         last_length = seconds(frame.duration or 0, frame) or 1 / rate
     if held is not None:
-        yield held, at + last_length
+        yield held, at + last_length - slack
+
+
+def rounding(tick: Fraction | None, rate: Fraction) -> Fraction:
+    """How late a frame may seem because its container counts time in coarse ticks.
+
+    Matroska rounds to milliseconds: without this, one frame in three of 29.97 a second would be
+    repeated and the next one lost. A tick near a frame's own length is exact instead.
+    """
+    return tick if tick and tick * LEAST_TICKS_A_FRAME < 1 / rate else Fraction(0)
 
 
 def seconds(ticks: int, frame: VideoFrame) -> Fraction:
@@ -226,15 +247,25 @@ def seconds(ticks: int, frame: VideoFrame) -> Fraction:
 
 
 def readable(container: Any, stream: Any) -> Iterator[VideoFrame]:
-    """Frames until the end, or until the damage begins; damage before any frame is an error."""
+    """Frames as far as the file can be read; damaged ones are left out, as players do.
+
+    Damage and no frame at all is an error.
+    """
+    damage: av.error.FFmpegError | None = None
     count = 0
-    try:
-        for frame in container.decode(stream):
-            count += 1
-            yield frame
-    except av.error.FFmpegError:
-        if count == 0:
-            raise
+    packets = container.demux(stream)
+    while True:
+        try:
+            frames = next(packets).decode()
+        except StopIteration:
+            break
+        except av.error.InvalidDataError as error:
+            damage = error
+            continue
+        count += len(frames)
+        yield from frames
+    if damage and count == 0:
+        raise damage
 
 
 class RgbWriter:
@@ -277,7 +308,7 @@ class RgbWriter:
 
 def matrix_of(frame: VideoFrame) -> Colorspace | None:
     """Untagged HD is BT.709, as browsers take it; the decoder's own guess is BT.601."""
-    untagged = frame.colorspace in (UNSPECIFIED, Colorspace.DEFAULT)
+    untagged = frame.colorspace == UNSPECIFIED
     return Colorspace.ITU709 if untagged and frame.height >= HD_HEIGHT else None
 
 
