@@ -1,6 +1,5 @@
 """What a person sees while a job runs: a live bar on a terminal, plain lines elsewhere."""
 
-from types import TracebackType
 from typing import Protocol, Self
 
 from rich.console import Console
@@ -12,12 +11,7 @@ from rotoscope.schema.output import Adjustment, Status
 class Display(Protocol):
     def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
     def show(self, status: Status) -> None: ...
 
@@ -44,12 +38,7 @@ class Bar:
         self._progress.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
     def show(self, status: Status) -> None:
@@ -71,12 +60,7 @@ class Lines:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         pass
 
     def show(self, status: Status) -> None:

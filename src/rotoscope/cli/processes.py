@@ -69,6 +69,9 @@ def work(
     # Before the seconds that loading torch takes, so that an early word to end is heard.
     stop = Stop()
     stop.listen(tied=tied)
+    if tied:
+        # Nobody reads what a library may print; a full pipe would stop the worker.
+        os.dup2(STDERR, STDOUT)
     from rotoscope.generation.pipeline import Pipeline
     from rotoscope.worker.loop import DeviceLostError
     from rotoscope.worker.loop import work as run_worker

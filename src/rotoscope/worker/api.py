@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from itertools import chain, repeat
 from pathlib import Path
 from threading import Event
-from types import TracebackType
 from typing import Self
 
 import httpx2
@@ -80,12 +79,7 @@ class WorkerApi:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._http.close()
 
     def claim(self, wait_s: float = CLAIM_WAIT_S) -> Assignment | None:

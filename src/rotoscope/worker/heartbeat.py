@@ -1,7 +1,6 @@
 """A thread that keeps a job's lease while the main thread computes, and passes progress on."""
 
 from threading import Event, Thread
-from types import TracebackType
 from typing import Self
 
 from rotoscope import telemetry
@@ -29,12 +28,7 @@ class Heartbeat:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._over.set()
         self._report.changed.set()
         self._thread.join()
