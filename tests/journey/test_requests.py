@@ -16,6 +16,7 @@ from diffusers import LTX2VideoTransformer3DModel
 from safetensors.torch import save_file
 
 from rotoscope.client import Client
+from rotoscope.generation.mini import make_mini
 from rotoscope.media.decode import decode, probe
 from tests.https_site import HttpsSite
 from tests.journey.conftest import SAMPLE
@@ -38,10 +39,10 @@ def client(up: tuple[psutil.Process, str]) -> Iterator[Client]:
 
 
 @pytest.fixture(scope="session")
-def style(loras: Path, data_dir: Path, up: tuple[psutil.Process, str]) -> Path:
+def style(loras: Path, data_dir: Path) -> Path:
     """A LoRA in the published layout, fitting the small model, in the operator's folder."""
-    assert up
-    model = LTX2VideoTransformer3DModel.from_pretrained(data_dir / "checkpoints/mini/transformer")
+    mini = make_mini(data_dir / "checkpoints/mini")
+    model = LTX2VideoTransformer3DModel.from_pretrained(mini / "transformer")
     rng = torch.Generator().manual_seed(3)
     tensors = {}
     for name, module in model.named_modules():

@@ -229,7 +229,7 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str
     """Make every name resolve to the next of `answers`; the last one stays."""
     asked: list[str] = []
 
-    async def getaddrinfo(self: Any, host: str, port: int, **_: object) -> list[Any]:
+    def getaddrinfo(host: str, port: int, **_: object) -> list[Any]:
         asked.append(host)
         given = answers[min(len(asked), len(answers)) - 1]
         return [
@@ -237,7 +237,7 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str
             for one in given
         ]
 
-    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     return asked
 
 

@@ -5,7 +5,6 @@ come from a fixed seed, so that two machines with the same torch make the same f
 is the real one: 32 x 32 x 8 pixels a latent, 25 audio latents a second, 24 kHz stereo.
 """
 
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -52,9 +51,12 @@ def make_mini(folder: Path) -> Path:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(SEED)
             _write_parts(draft)
-        # Another process may have made the same files meanwhile; they are the same.
-        if not folder.is_dir():
-            shutil.move(draft, folder)
+        try:
+            draft.rename(folder)
+        except OSError:
+            # Another process has made the same files meanwhile.
+            if not folder.is_dir():
+                raise
     return folder
 
 

@@ -8,9 +8,11 @@ are looked at here, so that playlists and pages are refused by name before any d
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from threading import Timer
+from threading import Event, Timer
 from typing import IO, Any
 
 import numpy as np
@@ -89,14 +91,10 @@ def decode(
 def _ask(path: Path, field: str, order: dict[str, Any], answer: memoryview) -> int:
     """Let a child do `order`; its answer fills the start of `answer`, whose length comes back."""
     _sniff(path, field)
-    with path.open("rb") as file, _start(file, order) as child:
-        late = Timer(DEADLINE_S, child.kill)
-        late.start()
+    with path.open("rb") as file, _start(file, order) as child, _deadline(child) as late:
         count = _fill(answer, child.stdout)
         complaint = child.stderr.read() if child.stderr else b""
-        in_time = late.is_alive()
-        late.cancel()
-    if not in_time:
+    if late.is_set():
         raise _refused(field, f"reading it took more than {DEADLINE_S:g} seconds")
     if child.returncode:
         raise _explain(field, complaint)
@@ -109,8 +107,34 @@ def _start(file: IO[bytes], order: dict[str, Any]) -> subprocess.Popen[bytes]:
         stdin=file,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={},
+        # numpy's would-be threads: the network is cut off only for a process with one thread, and
+        # their memory, by the number of cores, would count towards the limit.
+        env={"OPENBLAS_NUM_THREADS": "1"},
     )
+
+
+@contextmanager
+def _deadline(child: subprocess.Popen[bytes]) -> Iterator[Event]:
+    """End the child in time, and at once where its answer is no longer waited for.
+
+    Yields:
+        An event that says whether it was too late.
+    """
+    late = Event()
+
+    def end() -> None:
+        late.set()
+        child.kill()
+
+    timer = Timer(DEADLINE_S, end)
+    timer.start()
+    try:
+        yield late
+    except BaseException:
+        child.kill()
+        raise
+    finally:
+        timer.cancel()
 
 
 def _fill(answer: memoryview, pipe: Any) -> int:

@@ -57,11 +57,11 @@ def main() -> None:
             json.dump(probe(), sys.stdout)
         else:
             write_frames(order)
+    except MemoryError:
+        refuse("too_large", "reading it takes too much memory")
     except av.error.FFmpegError as error:
         check_claimed_size()
         refuse("unsupported", f"it cannot be read as video ({error.strerror})")
-    except MemoryError:
-        refuse("too_large", "reading it takes too much memory")
 
 
 def confine() -> None:
@@ -253,19 +253,26 @@ def readable(container: Any, stream: Any) -> Iterator[VideoFrame]:
     """
     damage: av.error.FFmpegError | None = None
     count = 0
-    packets = container.demux(stream)
-    while True:
+    for packet in packets_of(container, stream):
         try:
-            frames = next(packets).decode()
-        except StopIteration:
-            break
-        except av.error.InvalidDataError as error:
+            frames = stream.decode(packet)
+        except av.error.MemoryError:
+            raise
+        except av.error.FFmpegError as error:
             damage = error
             continue
         count += len(frames)
         yield from frames
     if damage and count == 0:
         raise damage
+
+
+def packets_of(container: Any, stream: Any) -> Iterator[Any]:
+    """Packets to the file's end; where it breaks off, None asks the decoder for what it holds."""
+    with suppress(av.error.FFmpegError):
+        yield from container.demux(stream)
+        return
+    yield None
 
 
 class RgbWriter:

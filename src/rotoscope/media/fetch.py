@@ -13,19 +13,23 @@ import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote_to_bytes, urljoin
 
+import anyio.to_thread
 import httpcore2
 
-from rotoscope.errors import FileDownloadError, FileTooLargeError, JobError
+from rotoscope.errors import FileDownloadError, FileTooLargeError, JobError, OperatorError
 from rotoscope.media.addresses import Address, is_listed, is_public, parse_address
 
 MAX_REDIRECTS = 4
 PUBLIC_PORTS = (443, 8443)
+# For each address of a name: one that swallows packets must not use up the time of the others.
+CONNECT_S = 10.0
 HEADERS = [(b"User-Agent", b"rotoscope"), (b"Accept", b"*/*"), (b"Accept-Encoding", b"identity")]
 REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -33,7 +37,7 @@ REDIRECTS = (301, 302, 303, 307, 308)
 # non-ASCII characters among them, is refused: other parsers would disagree about it.
 _URL = re.compile(
     r"(?P<scheme>https?)://(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?"
-    r"(?P<target>[/?][!-\[\]-~]*)?",
+    r"(?P<target>[/?][!\"$-\[\]-~]*)?(?:#[!-\[\]-~]*)?",
 )
 _DATA = re.compile(r"data:[^,;]*(?:;[^,;=]+=[^,;]*)*(?P<base64>;base64)?,(?P<body>.*)", re.DOTALL)
 # Spellings of an IPv4 address that resolvers accept and parse_address does not.
@@ -182,12 +186,11 @@ async def _download(uri: str, file: Path, policy: FetchPolicy, max_bytes: int) -
                     if response.status not in REDIRECTS:
                         await _save(response, file, max_bytes)
                         return
-                    uri = _location(response, _parse(uri))
+                    # The next round parses the result by the one parser, whatever this made of it.
+                    uri = urljoin(uri, _header(response, b"location"))
     except TimeoutError:
         raise _UnreachableError(f"It took longer than {policy.timeout_s:g} seconds.") from None
-    except ssl.SSLError:
-        raise _RefusedError("Its TLS certificate could not be verified.") from None
-    except (httpcore2.NetworkError, httpcore2.TimeoutException, OSError) as error:
+    except (httpcore2.NetworkError, httpcore2.TimeoutException) as error:
         if isinstance(error.__cause__, ssl.SSLError) or "CERTIFICATE" in str(error):
             raise _RefusedError("Its TLS certificate could not be verified.") from None
         raise _UnreachableError("Its server could not be reached.") from None
@@ -198,9 +201,7 @@ async def _download(uri: str, file: Path, policy: FetchPolicy, max_bytes: int) -
 
 @asynccontextmanager
 async def _get(url: _Url, policy: FetchPolicy) -> AsyncIterator[httpcore2.Response]:
-    context = ssl.create_default_context()
-    if policy.ca_file is not None:
-        context.load_verify_locations(policy.ca_file)
+    context = _trust(policy.ca_file)
     core = httpcore2.URL(
         scheme=url.scheme.encode(),
         host=url.host.encode(),
@@ -213,6 +214,18 @@ async def _get(url: _Url, policy: FetchPolicy) -> AsyncIterator[httpcore2.Respon
         pool.stream("GET", core, headers=[(b"Host", _host_header(url)), *HEADERS]) as response,
     ):
         yield response
+
+
+def _trust(ca_file: Path | None) -> ssl.SSLContext:
+    context = httpcore2.default_ssl_context()
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise OperatorError(
+                f"fetch_ca_file must be a PEM file of certificates; {ca_file} is not: {error}."
+            ) from None
+    return context
 
 
 def _host_header(url: _Url) -> bytes:
@@ -230,36 +243,30 @@ class _CheckingBackend(httpcore2.AnyIOBackend):
         self._policy = policy
 
     async def connect_tcp(
-        self, host: str, port: int, *args: object, **kwargs: object
+        self, host: str, port: int, *_: object, **__: object
     ) -> httpcore2.AsyncNetworkStream:
         addresses = await resolve(host, port)
         _check(self._url, addresses, self._policy)
-        last: Exception | None = None
         for address in addresses:
-            try:
-                return await super().connect_tcp(str(address), port, *args, **kwargs)  # type: ignore[arg-type]  # as given
-            except httpcore2.ConnectError as error:
-                last = error
-        raise last or httpcore2.ConnectError("The name has no address.")
+            with suppress(httpcore2.ConnectError, httpcore2.ConnectTimeout):
+                return await super().connect_tcp(str(address), port, timeout=CONNECT_S)
+        raise httpcore2.ConnectError("No address of the name answers.")
 
 
 async def resolve(host: str, port: int) -> list[Address]:
     """Every address of `host`, each once, as the system's resolver gives them."""
     if (literal := parse_address(host)) is not None:
         return [literal]
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    try:
+        # In a thread that can be left behind: the event loop's own waits for its threads, past any
+        # deadline.
+        found = await anyio.to_thread.run_sync(
+            partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM),
+            abandon_on_cancel=True,
+        )
+    except (OSError, UnicodeError):
+        raise httpcore2.ConnectError("The name has no address.") from None
     return list(dict.fromkeys(ip_address(str(entry[4][0]).partition("%")[0]) for entry in found))
-
-
-def _location(response: httpcore2.Response, url: _Url) -> str:
-    location = _header(response, b"location")
-    if location.startswith("//"):
-        return f"{url.scheme}:{location}"
-    if location.startswith("/"):
-        host = f"[{url.host}]" if ":" in url.host else url.host
-        return f"{url.scheme}://{host}:{url.port}{location}"
-    return location
 
 
 async def _save(response: httpcore2.Response, file: Path, max_bytes: int) -> None:

@@ -28,7 +28,8 @@ def load_image(path: Path, *, size: Size, field: str = "image_url") -> npt.NDArr
                 return _read(image, size, field)
     except UnidentifiedImageError:
         raise _refused(field, f"it is none of {', '.join(FORMATS)}") from None
-    except (OSError, SyntaxError, ValueError, EOFError):
+    # Each format's reader has its own way to say it; AVIF's is a RuntimeError.
+    except (OSError, SyntaxError, ValueError, EOFError, RuntimeError):
         raise _refused(field, "it is damaged") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise _refused(field, f"it has more than {MAX_PIXELS // 10**6} million pixels") from None
@@ -38,10 +39,17 @@ def _read(image: Image.Image, size: Size, field: str) -> npt.NDArray[np.uint8]:
     if image.width * image.height > MAX_PIXELS:
         raise _refused(field, f"it has more than {MAX_PIXELS // 10**6} million pixels")
     profile = image.info.get("icc_profile")
-    upright = ImageOps.exif_transpose(image)
+    upright = _eight_bits(ImageOps.exif_transpose(image))
     rgb = _to_srgb(_without_alpha(upright), profile)
     fitted = ImageOps.fit(rgb, (size.width, size.height), Image.Resampling.LANCZOS)
     return np.asarray(fitted, dtype=np.uint8).copy()
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits scaled down: Pillow's own conversion would turn most of it white."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
 
 
 def _without_alpha(image: Image.Image) -> Image.Image:
@@ -53,6 +61,8 @@ def _without_alpha(image: Image.Image) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    if image.mode == "P":
+        image = image.convert("RGB")
     if profile and image.mode in ("RGB", "L", "CMYK"):
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
