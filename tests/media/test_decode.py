@@ -1,6 +1,8 @@
 """Probe and decode: what is shown, when, how large and in which colours; and what is no video."""
 
 import json
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,10 +16,15 @@ import pytest
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
 
-from rotoscope.errors import JobError, UnsupportedVideoError, VideoTooLargeError
+from rotoscope.errors import (
+    JobError,
+    UnsupportedVideoError,
+    VideoTooLargeError,
+    VideoTooShortError,
+)
 from rotoscope.media import decode as decode_module
 from rotoscope.media.clip import Size
-from rotoscope.media.decode import CHILD, decode, probe
+from rotoscope.media.decode import CHILD, CHILD_ENV, decode, probe
 from tests.media.conftest import (
     COLOURS,
     add_sound,
@@ -94,6 +101,31 @@ def test_variable_rates_are_read_by_time(file: Path) -> None:
     assert colours(frames[:3]) == [0, 1, 2]
     assert colours(frames[2:15]) == [2] * 13
     assert float(probe(file).fps) == pytest.approx(5 / 0.68, rel=0.1)
+
+
+@pytest.mark.parametrize("rate", [Fraction(24000, 1001), Fraction(30000, 1001), 60])
+def test_times_in_milliseconds_repeat_and_lose_nothing(
+    tmp_path: Path, rate: Fraction | int
+) -> None:
+    """Matroska rounds times to its clock; at the file's own rate each frame comes once."""
+    path = make_video(tmp_path / "v.mkv", count=30, rate=rate)
+
+    assert probe(path).fps == rate
+    assert colours(read(path, 40, rate)) == [0, 1, 2, 3, 4] * 6
+
+
+def test_what_an_edit_list_cuts_off_does_not_count(file: Path) -> None:
+    """Trimmed on a phone, a clip is as long as what is shown of it."""
+    times = [-120, -80, -40, *range(0, 400, 40)]
+    make_video(file, count=13, rate=1000, times=times, setup=without_b_frames)
+
+    # The last frame's own length is not in such a file.
+    assert 0.36 < probe(file).duration_s <= 0.4
+    assert colours(read(file, 9)) == [3, 4, 0, 1, 2, 3, 4, 0, 1]
+
+
+def without_b_frames(stream: Any) -> None:
+    stream.codec_context.max_b_frames = 0
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "webm"])
@@ -230,6 +262,58 @@ def test_the_usual_codecs_are_read(tmp_path: Path, codec: str, pix_fmt: str, nam
     assert colours(read(path, 5)) == [0, 1, 2, 3, 4]
 
 
+def test_tagged_colours_are_not_guessed(file: Path) -> None:
+    """HD that says BT.601 is BT.601."""
+    make_video(
+        file,
+        count=1,
+        size=(128, 720),
+        pix_fmt="yuv444p",
+        **tagged(5),  # type: ignore[arg-type]
+    )
+
+    frame = read(file, 1, size=Size(128, 720))[0].astype(int)
+
+    assert np.abs(frame[8:-8, 8:-8].mean(axis=(0, 1)) - COLOURS[0]).max() <= 5
+
+
+def test_hdr_is_not_washed_out(tmp_path: Path) -> None:
+    """Ten bits of BT.2020 and PQ come out as the grey that they stand for."""
+
+    def setup(stream: Any) -> None:
+        context = stream.codec_context
+        context.colorspace, context.color_primaries, context.color_trc = BT2020, BT2020, PQ
+        context.color_range = ColorRange.MPEG
+
+    def prepare(frame: VideoFrame) -> VideoFrame:
+        # Grey 190 of 255 where white is 203 cd/m2 (ITU-R BT.2408), as PQ; then no colour.
+        luma, chroma = np.full((48, 64), 510, "u2"), np.full((24, 64), 512, "u2")
+        return VideoFrame.from_ndarray(np.concatenate([luma, chroma]), format="yuv420p10le")
+
+    path = make_video(
+        tmp_path / "v.mkv", count=1, codec="ffv1", pix_fmt="yuv420p10le", setup=setup,
+        prepare=prepare,
+    )  # fmt: skip
+
+    assert np.abs(read(path, 1).astype(int) - 190).max() <= 3
+
+
+BT2020 = 9
+PQ = 16
+
+
+@pytest.mark.parametrize("size", [(63, 47), (101, 64), (1, 1)])
+def test_odd_sizes_are_read(tmp_path: Path, size: tuple[int, int]) -> None:
+    """Not every source is of even width and height."""
+    path = make_video(
+        tmp_path / "v.mkv", count=5, size=size, codec="ffv1", pix_fmt="bgr0",
+        prepare=lambda frame: frame.reformat(format="bgr0"),
+    )  # fmt: skip
+
+    assert probe(path).size == Size(*size)
+    assert colours(read(path, 5)) == [0, 1, 2, 3, 4]
+
+
 def test_one_frame_is_a_video(file: Path) -> None:
     """It is shown for its own length."""
     make_video(file, count=1)
@@ -295,6 +379,30 @@ def test_a_truncated_stream_is_read_as_far_as_it_goes(file: Path) -> None:
     assert 0 < len(read(file, 60)) < 60
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi", "a.webm", "a.ts"])
+def test_damage_in_the_middle_does_not_end_a_clip(tmp_path: Path, name: str) -> None:
+    """As players do, frames that cannot be read are passed over, and the clip keeps its length."""
+    codec = {"a.webm": "libvpx", "a.avi": "mpeg4"}.get(name, "libx264")
+    path = make_video(tmp_path / name, count=60, codec=codec, picture=noise)
+    data = bytearray(path.read_bytes())
+    for at in range(5000, len(data) - 5000, 999):
+        data[at : at + 4] = b"\x55\xaa\x55\xaa"
+    path.write_bytes(data)
+
+    assert len(read(path, 60)) >= 58
+
+
+def test_a_video_without_frames_is_too_short(tmp_path: Path) -> None:
+    """Everything about it is right, only there is nothing to see."""
+    path = tmp_path / "a.mkv"
+    with av.open(path, "w") as container:
+        stream: Any = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        container.start_encoding()
+
+    assert "no frame" in refused(path, VideoTooShortError)
+
+
 def noise(index: int, width: int, height: int) -> Any:
     rng = np.random.default_rng(index)
     return rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -347,12 +455,70 @@ def test_a_huge_real_picture_is_refused(tmp_path: Path) -> None:
     assert "8192" in refused(path, VideoTooLargeError)
 
 
-def test_the_child_has_no_way_out(file: Path) -> None:
-    """It imports nothing of ours and none of the large libraries, and may write no file."""
+def in_confinement(script: str) -> str:
+    """What `script` prints in a child that has confined itself."""
+    confined = f"import os, runpy, sys\nrunpy.run_path({str(CHILD)!r})['confine']()\n{script}"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", confined], env=CHILD_ENV, capture_output=True, check=True
+    )
+    return done.stdout.decode()
+
+
+def test_the_child_has_no_network() -> None:
+    """Where the system lets a process leave it: there is not even a loopback that is up."""
+    may_leave = "import ctypes, sys; sys.exit(ctypes.CDLL(None).unshare(0x50000000) != 0)"
+    if subprocess.run([sys.executable, "-c", may_leave], check=False).returncode:
+        pytest.skip("this system does not let a process leave its network")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connect = f"socket.create_connection(('127.0.0.1', {server.getsockname()[1]}))"
+        said = in_confinement(
+            f"import socket\ntry:\n {connect}\n print('in')\nexcept OSError: print('cut off')"
+        )
+
+    assert said.strip() == "cut off"
+
+
+def test_the_child_writes_no_file_and_takes_no_more_memory(tmp_path: Path) -> None:
+    """What a decoder's bug could be used for is limited."""
+    said = in_confinement(
+        "import signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"try:\n f = open({str(tmp_path / 'a')!r}, 'wb', 0); f.write(b'x')\n"
+        "except OSError: print('no file')\n"
+        "try: bytearray(5 * 2**30)\nexcept MemoryError: print('no memory')"
+    )
+
+    assert said.split("\n") == ["no file", "no memory", ""]
+
+
+def test_an_interrupted_read_ends_its_child(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is left running, and nothing waits for its deadline."""
+    make_video(file)
+    children: list[subprocess.Popen[bytes]] = []
+    start = decode_module._start
+
+    def started(*given: Any) -> subprocess.Popen[bytes]:
+        children.append(start(*given))
+        return children[-1]
+
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    hanging = file.with_name("hang.py")
+    hanging.write_text("import time; time.sleep(600)")
+    monkeypatch.setattr(decode_module, "CHILD", hanging)
+    monkeypatch.setattr(decode_module, "_start", started)
+    monkeypatch.setattr(decode_module, "_fill", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        probe(file)
+
+    assert children[0].returncode == -signal.SIGKILL
+
+
+def test_the_child_is_ours_alone(file: Path) -> None:
+    """It imports nothing of ours and none of the large libraries."""
     source = CHILD.read_text()
 
     assert "rotoscope" not in source.partition('"""')[2].partition('"""')[2]
-    assert "RLIMIT_FSIZE, 0" in source
     make_video(file)
     with file.open("rb") as stream:
         done = subprocess.run(

@@ -4,15 +4,23 @@ import asyncio
 import base64
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from ipaddress import ip_address
 from pathlib import Path
-from threading import Event
+from socketserver import StreamRequestHandler, TCPServer
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 
-from rotoscope.errors import FileDownloadError, FileTooLargeError, JobError, LoraDownloadError
+from rotoscope.errors import (
+    FileDownloadError,
+    FileTooLargeError,
+    JobError,
+    LoraDownloadError,
+    OperatorError,
+)
 from rotoscope.media.addresses import is_public
 from rotoscope.media.fetch import FetchPolicy, fetch, refusal
 from tests.https_site import HttpsSite
@@ -56,6 +64,67 @@ def test_a_listed_host_may_speak_http(folder: Path) -> None:
     assert refusal("http://nas.lan:8080/v.mp4", FetchPolicy(("nas.lan",))) is None
     assert refusal("http://10.1.2.3/v.mp4", FetchPolicy(("10.0.0.0/8",))) is None
     assert "must be https" in str(refusal("http://nas.lan/v.mp4", PUBLIC))
+
+
+def test_a_listed_host_is_fetched_by_http(folder: Path) -> None:
+    """On whatever port it serves."""
+    with plain_site(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nframes") as base:
+        policy = FetchPolicy(("127.0.0.1",), timeout_s=5)
+        assert get(f"{base}/v.mp4", folder, policy).read_bytes() == b"frames"
+
+
+@contextmanager
+def plain_site(answer: bytes) -> Iterator[str]:
+    """A server without TLS that gives one answer, whatever it is asked."""
+
+    class Handler(StreamRequestHandler):
+        def handle(self) -> None:
+            self.rfile.readline()
+            self.wfile.write(answer)
+
+    with TCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.handle_request)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        thread.join()
+
+
+def test_a_server_without_tls_is_no_https(folder: Path) -> None:
+    """It is told from one that has a bad certificate."""
+    with plain_site(b"HTTP/1.1 400 Bad Request\r\n\r\n") as base:
+        policy = FetchPolicy(("127.0.0.1",), timeout_s=5)
+        url = base.replace("http:", "https:") + "/v.mp4"
+        assert "could not be reached" in str(refused(url, folder, policy))
+
+
+def test_a_fragment_stays_here(site: HttpsSite, folder: Path) -> None:
+    """What follows # is for the one who reads the file, not for the server."""
+    url = site.serve_bytes("/v.mp4", b"frames")
+
+    get(f"{url}#t=1,2", folder, site.policy)
+
+    assert site.asked == ["/v.mp4"]
+
+
+def test_a_port_that_is_none_is_refused(folder: Path) -> None:
+    """Of listed hosts too."""
+    assert "port" in str(refusal("http://nas.lan:99999/", FetchPolicy(("nas.lan",))))
+
+
+def test_our_own_faults_are_not_the_servers(site: HttpsSite, tmp_path: Path) -> None:
+    """A full disk or a missing folder is no failed download that the caller should repeat."""
+    url = site.serve_bytes("/v", b"frames")
+
+    with pytest.raises(FileNotFoundError):
+        get(url, tmp_path / "nowhere", site.policy)
+
+
+def test_a_wrong_authority_file_is_the_operators(folder: Path, tmp_path: Path) -> None:
+    """The sentence names the setting."""
+    policy = FetchPolicy(("127.0.0.1",), tmp_path / "none.pem", timeout_s=5)
+
+    with pytest.raises(OperatorError, match="fetch_ca_file"):
+        get("https://127.0.0.1/v", folder, policy)
 
 
 def test_data_uris_are_unpacked(folder: Path) -> None:
@@ -182,6 +251,14 @@ def test_redirects_are_followed(site: HttpsSite, folder: Path) -> None:
     assert site.asked == ["/a", "/b", "/c"]
 
 
+def test_redirects_may_be_relative_to_the_path(site: HttpsSite, folder: Path) -> None:
+    """As RFC 9110 has it."""
+    site.serve_bytes("/files/new.mp4?x=1", b"frames")
+    url = site.redirect("/files/old.mp4", "new.mp4?x=1")
+
+    assert get(url, folder, site.policy).read_bytes() == b"frames"
+
+
 def test_redirects_have_an_end(site: HttpsSite, folder: Path) -> None:
     """A loop is left after four."""
     assert "redirects" in str(refused(site.redirect("/a", "/a"), folder, site.policy))
@@ -302,6 +379,44 @@ def test_a_name_is_resolved_once(
 
     assert asked == ["rebind.example.com"]
     assert connections == ["203.0.114.1"]
+
+
+def test_each_address_of_a_name_is_tried(
+    folder: Path, connections: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that does not answer is passed over; in the end the name is unreachable."""
+    resolve_to(monkeypatch, ["203.0.114.1", "203.0.114.2"])
+
+    async def unreachable(self: Any, sock: Any, address: Any) -> None:
+        connections.append(address[0])
+        raise OSError(113, "No route to host")
+
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "sock_connect", unreachable)
+    error = refused("https://video.example.com/v.mp4", folder, PUBLIC)
+
+    assert error.retryable
+    assert connections == ["203.0.114.1", "203.0.114.2"]
+
+
+def test_a_resolver_that_hangs_is_left_at_the_deadline(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system's resolver cannot be cancelled, so it is left behind in its thread."""
+    released, ended = Event(), Event()
+
+    def hang(*_: object, **__: object) -> list[Any]:
+        released.wait(20)
+        ended.set()
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    try:
+        error = refused("https://video.example.com/v.mp4", folder, FetchPolicy(timeout_s=0.2))
+        assert not ended.is_set()
+    finally:
+        released.set()
+    assert "longer than 0.2 seconds" in str(error)
+    assert ended.wait(10)
 
 
 @pytest.mark.parametrize("address", ["93.184.216.34", "8.8.8.8", "2606:2800:220:1::1"])

@@ -1,6 +1,7 @@
 """First-frame images: upright, in sRGB, of the size wanted; and what is none."""
 
 import io
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,28 @@ def test_a_colour_profile_is_applied(file: Path) -> None:
     assert np.abs(load_image(file, size=SIZE).astype(int) - 128).max() <= 1
     grey.save(file, "PNG", icc_profile=lab[:50])  # damaged: as good as none
     assert np.abs(load_image(file, size=SIZE).astype(int) - 128).max() <= 1
+
+
+def test_sixteen_bits_of_grey_stay_grey(file: Path) -> None:
+    """As scanners and depth cameras write it."""
+    Image.fromarray(np.full((48, 64), 32768, dtype=np.uint16)).save(file, "PNG")
+
+    assert np.abs(load_image(file, size=SIZE).astype(int) - 127).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "AVIF"])
+def test_damage_is_refused_and_never_worse(file: Path, kind: str) -> None:
+    """Whatever bytes are wrong, the image is read or refused as one."""
+    out = io.BytesIO()
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)).save(out, kind)
+    for _ in range(60):
+        data = bytearray(out.getvalue())
+        for at in rng.integers(0, min(len(data), 300), 6):
+            data[at] = rng.integers(256)
+        file.write_bytes(data)
+        with suppress(UnsupportedImageError):
+            assert load_image(file, size=SIZE).shape == (48, 64, 3)
 
 
 def bomb() -> bytes:

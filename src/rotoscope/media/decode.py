@@ -26,6 +26,9 @@ from rotoscope.errors import (
 from rotoscope.media.clip import Frames, Size, VideoInfo
 
 CHILD = Path(__file__).with_name("decode_child.py")
+# No threads for numpy: the network can be cut off only from a process with a single one, and their
+# memory, by the number of cores, would count towards the limit.
+CHILD_ENV = {"OPENBLAS_NUM_THREADS": "1"}
 DEADLINE_S = 300.0
 SNIFFED_BYTES = 512
 ANSWER_BYTES = 4096
@@ -107,9 +110,7 @@ def _start(file: IO[bytes], order: dict[str, Any]) -> subprocess.Popen[bytes]:
         stdin=file,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        # numpy's would-be threads: the network is cut off only for a process with one thread, and
-        # their memory, by the number of cores, would count towards the limit.
-        env={"OPENBLAS_NUM_THREADS": "1"},
+        env=CHILD_ENV,
     )
 
 

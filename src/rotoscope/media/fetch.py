@@ -12,7 +12,7 @@ import binascii
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +28,7 @@ from rotoscope.media.addresses import Address, is_listed, is_public, parse_addre
 
 MAX_REDIRECTS = 4
 PUBLIC_PORTS = (443, 8443)
+MAX_PORT = 65535
 # For each address of a name: one that swallows packets must not use up the time of the others.
 CONNECT_S = 10.0
 HEADERS = [(b"User-Agent", b"rotoscope"), (b"Accept", b"*/*"), (b"Accept-Encoding", b"identity")]
@@ -159,6 +160,8 @@ def _parse(uri: str) -> _Url:
         )
     scheme, host = match["scheme"], match["host"].strip("[]")
     port = int(match["port"] or (443 if scheme == "https" else 80))
+    if not 0 < port <= MAX_PORT:
+        raise _RefusedError(f"Its port must be a number from 1 to {MAX_PORT}.")
     target = match["target"] or "/"
     return _Url(scheme, host, port, target if target.startswith("/") else f"/{target}")
 
@@ -191,12 +194,18 @@ async def _download(uri: str, file: Path, policy: FetchPolicy, max_bytes: int) -
     except TimeoutError:
         raise _UnreachableError(f"It took longer than {policy.timeout_s:g} seconds.") from None
     except (httpcore2.NetworkError, httpcore2.TimeoutException) as error:
-        if isinstance(error.__cause__, ssl.SSLError) or "CERTIFICATE" in str(error):
+        if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
             raise _RefusedError("Its TLS certificate could not be verified.") from None
         raise _UnreachableError("Its server could not be reached.") from None
-    except httpcore2.ProtocolError:
+    except (httpcore2.ProtocolError, ssl.SSLError):
         raise _UnreachableError("Its server broke off or did not speak HTTP.") from None
     raise _RefusedError(f"It redirects more than {MAX_REDIRECTS} times.")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 @asynccontextmanager

@@ -4,24 +4,22 @@ Only what can be told without opening a connection or a file; the worker finds t
 """
 
 import os
-import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rotoscope.media.fetch import refusal
+from rotoscope.schema.hub import HubReference
 from rotoscope.schema.input import VideoToVideoInput
 from rotoscope.schema.output import FieldError
 from rotoscope.schema.support import unsupported
 from rotoscope.storage import upload_id
 from rotoscope.web.parts import Parts
 
-_HUGGING_FACE = re.compile(
-    r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(?:@[\w.-]+)?(?:/[\w./-]+)?", re.ASCII
-)
 _FORMS = (
-    "Give an https:// URL of a .safetensors file, an upload's rotoscope:// URI, or an absolute "
-    "path inside a folder that the operator listed in lora_folders."
+    "Give an https:// URL of a .safetensors file, a Hugging Face repository as owner/name, an "
+    "upload's rotoscope:// URI, or an absolute path inside a folder that the operator listed in "
+    "lora_folders."
 )
 
 Place = list[str | int]
@@ -68,9 +66,7 @@ def _lora_objection(path: str, owner: str, parts: Parts) -> str | None:
         return _uri_objection(path, owner, parts)
     if path.startswith("/"):
         return _folder_objection(path, parts.settings.lora_folders)
-    if _HUGGING_FACE.fullmatch(path):
-        return f"This version does not fetch from Hugging Face by repository name. {_FORMS}"
-    return _FORMS
+    return None if HubReference.parse(path) else _FORMS
 
 
 def _folder_objection(path: str, folders: tuple[Path, ...]) -> str | None:

@@ -1,7 +1,8 @@
 """The files a request names, brought into the job's folder or found in the operator's.
 
-An input is fetched from the network (media/fetch.py guards that), copied from the server's
-uploads, or, for LoRAs only, read where it lies inside a folder that the operator listed.
+An input is fetched from the network (media/fetch.py guards that) or copied from the server's
+uploads. A LoRA may also come from Hugging Face by its repository's name, or be read where it lies
+inside a folder that the operator listed.
 """
 
 import hashlib
@@ -9,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rotoscope.errors import FileDownloadError, JobError, LoraDownloadError
+from rotoscope.generation.hub_loras import fetch_hub_lora
 from rotoscope.generation.loras import LoraFile
 from rotoscope.media.fetch import FetchPolicy, fetch
+from rotoscope.schema.hub import HubReference
 from rotoscope.schema.input import Lora, VideoToVideoInput
 from rotoscope.settings import Settings
 from rotoscope.worker.api import WorkerApi
@@ -62,14 +65,23 @@ class Fetcher:
             FileTooLargeError: It is larger than the operator allows.
         """
         field = f"loras.{position}.path"
-        path = (
-            local_lora(lora.path, self._settings.lora_folders, field)
-            if Path(lora.path).is_absolute()
-            else self._remote_lora(lora.path, position, field)
-        )
+        path = self._lora_path(lora, position, field)
         return LoraFile(
             path=path, ref=lora.path, scale=lora.scale, sha256=sha256_of(path), field=field
         )
+
+    def _lora_path(self, lora: Lora, position: int, field: str) -> Path:
+        if Path(lora.path).is_absolute():
+            return local_lora(lora.path, self._settings.lora_folders, field)
+        if reference := HubReference.parse(lora.path):
+            return fetch_hub_lora(
+                reference,
+                lora.weight_name,
+                cache=self._settings.data_dir / "hub",
+                max_bytes=self._settings.max_lora_bytes,
+                field=field,
+            )
+        return self._remote_lora(lora.path, position, field)
 
     def _remote_lora(self, uri: str, position: int, field: str) -> Path:
         name = f"lora-{position}.safetensors"
