@@ -394,7 +394,7 @@ def test_damage_in_the_middle_does_not_end_a_clip(tmp_path: Path, name: str) -> 
 
 def test_a_video_without_frames_is_too_short(tmp_path: Path) -> None:
     """Everything about it is right, only there is nothing to see."""
-    path = tmp_path / "a.mkv"
+    path = tmp_path / "a.avi"
     with av.open(path, "w") as container:
         stream: Any = container.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
