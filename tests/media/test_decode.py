@@ -314,6 +314,21 @@ def test_odd_sizes_are_read(tmp_path: Path, size: tuple[int, int]) -> None:
     assert colours(read(path, 5)) == [0, 1, 2, 3, 4]
 
 
+def test_titles_in_old_encodings_do_not_matter(tmp_path: Path) -> None:
+    """Cameras and editors wrote them in whatever their system used."""
+    path = tmp_path / "v.avi"
+    with av.open(path, "w") as container:
+        container.metadata["title"] = "Cafe"
+        stream: Any = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        frame = VideoFrame.from_ndarray(plain(0, 64, 48), format="rgb24")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    path.write_bytes(path.read_bytes().replace(b"Cafe", b"Caf\xe9"))
+
+    assert probe(path).size == SMALL
+
+
 def test_one_frame_is_a_video(file: Path) -> None:
     """It is shown for its own length."""
     make_video(file, count=1)
@@ -377,6 +392,23 @@ def test_a_truncated_stream_is_read_as_far_as_it_goes(file: Path) -> None:
     file.write_bytes(whole[: len(whole) * 2 // 3])
 
     assert 0 < len(read(file, 60)) < 60
+
+
+def test_a_codec_that_is_not_listed_is_refused(tmp_path: Path) -> None:
+    """The decoders that can be reached from outside are few."""
+    path = make_video(
+        tmp_path / "a.mov", codec="qtrle", pix_fmt="rgb24", prepare=lambda frame: frame
+    )
+
+    assert "codec" in refused(path)
+
+
+def test_a_codec_that_nobody_knows_is_refused(tmp_path: Path) -> None:
+    """By the same sentence."""
+    path = make_video(tmp_path / "a.avi", codec="mpeg4")
+    path.write_bytes(path.read_bytes().replace(b"FMP4", b"\x01ZZ\x02"))
+
+    assert "codec" in refused(path)
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.avi", "a.webm", "a.ts"])

@@ -102,11 +102,14 @@ def open_video() -> tuple[Any, Any]:
             "protocol_whitelist": "file",
             "probesize": "5000000",
         },
+        metadata_errors="replace",
     )
     pictures = [s for s in container.streams.video if not s.disposition.value & 0x400]
     if not pictures:
         refuse("unsupported", "it has no video stream")
     stream = pictures[0]
+    if stream.codec_context is None or stream.codec_context.name not in CODECS.split(","):
+        refuse("unsupported", "its codec is not read here")
     stream.codec_context.options = limits
     stream.codec_context.thread_count = THREADS
     stream.thread_type = "AUTO"
@@ -127,7 +130,7 @@ def check_claimed_size() -> None:
     """Whether what could not be read was too large: a refused picture has no size any more."""
     claims = {"format_whitelist": FORMATS, "protocol_whitelist": "file", "analyzeduration": "0"}
     with suppress(av.error.FFmpegError, MemoryError):
-        for stream in av.open(PATH, options=claims).streams.video:
+        for stream in av.open(PATH, options=claims, metadata_errors="replace").streams.video:
             check_size(stream.codec_context.width, stream.codec_context.height)
 
 
