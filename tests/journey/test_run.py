@@ -35,7 +35,9 @@ def test_run_makes_a_playable_video_of_a_clip(environment: dict[str, str], tmp_p
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(out), str(sheet)]
-    assert "denoise" in done.stderr
+    # How many stages are seen depends on how fast the machine is; that it ends is always told.
+    assert "in queue" in done.stderr
+    assert "done in" in done.stderr
     info = probe(out)
     assert (info.size.width, info.size.height) == (128, 64)
     assert sheet.read_bytes().startswith(b"\x89PNG")
