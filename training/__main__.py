@@ -1,7 +1,7 @@
 """The steps, in order: `python -m training clips`, `codec`, `pool`, `base`, `pack`, `evaluate`.
 
-Each reads what the one before wrote below WORK and can be repeated; `base` takes up where it was
-stopped. One thread: on busy machines two are slower.
+Each reads what the one before wrote below WORK and can be repeated. One thread: on busy machines
+two are slower.
 """
 
 import shutil
@@ -10,22 +10,27 @@ from typing import TYPE_CHECKING, Annotated
 
 import torch
 import typer
+from safetensors.torch import save_file
 
 from training import evaluate as evaluation
+from training.base import Base
+from training.batches import amplitude
 from training.codec import Codec
 from training.data import prepare
 from training.fit_codec import fit
 from training.pack import expand as expand_packed
 from training.pack import pack as pack_run
-from training.pool import write_pool
-from training.train_base import train
+from training.pool import read_pool, write_pool
+from training.start import fit_refiner, lora_tensors, start
+from training.upsampler import fit_upsampler
 
 if TYPE_CHECKING:
     from rotoscope.media.clip import Frames
 
 SHARDS = 69
 POOL_SEED = 1
-BASE_SECONDS = 4 * 3600.0
+# Larger windows teach the same and take longer.
+MOST_TOKENS = 150
 PROMPTS = (
     "black-and-white video, a girl is playing a guitar, film grain",
     "original video",
@@ -70,15 +75,24 @@ def pool(work: Work = WORK, shards: int = SHARDS) -> None:
 
 
 @app.command()
-def base(work: Work = WORK, seconds: float = BASE_SECONDS) -> None:
-    """Train the base model until SECONDS are spent, earlier runs included."""
-    train(work / "pool", work / "codec.safetensors", work / "run", seconds)
+def base(work: Work = WORK) -> None:
+    """Fit the base model and its refiner."""
+    fitted, latents = Codec.load(work / "codec.safetensors"), read_pool(work / "pool")
+    latents = {shape: those for shape, those in latents.items() if shape.tokens < MOST_TOKENS}
+    upsampler = fit_upsampler(latents, amplitude(fitted))
+    model = Base()
+    start(model, latents, fitted, upsampler)
+    folder = work / "fitted"
+    folder.mkdir(exist_ok=True)
+    model.save(folder / "base.safetensors")
+    refiner = fit_refiner(model, latents, fitted, upsampler)
+    save_file(lora_tensors(refiner), folder / "refiner.safetensors")
 
 
 @app.command()
 def pack(work: Work = WORK) -> None:
     """Pack the checkpoint, and expand it for the engine."""
-    pack_run(work / "run", work / "codec.safetensors", work / "pool", work / "packed")
+    pack_run(work / "fitted", work / "codec.safetensors", work / "pool", work / "packed")
     shutil.rmtree(work / "mini", ignore_errors=True)
     expand_packed(work / "packed", work / "mini")
 

@@ -6,6 +6,7 @@ All latents here are in units of each channel's deviation, so noise has the devi
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
@@ -59,8 +60,9 @@ class Batches:
         codec: Codec,
         upsampler: Tensor,
         seed: int,
+        examples: Callable[[Random], Example] = draw,
     ) -> None:
-        self.pool, self.upsampler = pool, upsampler
+        self.pool, self.upsampler, self.draw = pool, upsampler, examples
         self.amplitude_C = amplitude(codec)
         self.importance_C = importance(codec)
         self.rng, self.noise = Random(seed), torch.Generator().manual_seed(seed)
@@ -76,7 +78,7 @@ class Batches:
         refine = REFERENCE_SHARE <= mode < REFERENCE_SHARE + REFINE_SHARE
         reference = mode < REFERENCE_SHARE
         size = max(2, round(TOKENS / (shape.tokens * (2 if reference else 1))))
-        examples = [draw(rng) for _ in range(size)]
+        examples = [self.draw(rng) for _ in range(size)]
         targets, sources, starts = zip(
             *(self._pictures(shape, example, refine) for example in examples), strict=True
         )
@@ -122,9 +124,9 @@ class Batches:
         rng, latents = self.rng, self.pool[shape]
         index = rng.randrange(len(latents["plain"]))
         gain, offset = self._lighting()
-        source = self._unit(latents["plain"][index]) * gain + offset
+        source = self.unit(latents["plain"][index]) * gain + offset
         variant = next((s.variant for s in example.styles if s.variant != "plain"), "plain")
-        picture = self._unit(latents[variant][index])
+        picture = self.unit(latents[variant][index])
         if variant != "drawing":
             picture = picture * gain + offset
         target = self._coloured(picture, example.styles)
@@ -132,7 +134,7 @@ class Batches:
             target = target + self._grain(target)
         start = target
         if refine and variant == "plain" and "half" in latents:
-            small = self._unit(latents["half"][index]) * gain + offset
+            small = self.unit(latents["half"][index]) * gain + offset
             larger = upsampled(small[None], self.upsampler)[0]
             start = start + self._coloured(larger - picture, example.styles, shift=False)
         elif not refine and not example.dropped and rng.random() < PERTURBED_SHARE:
@@ -145,7 +147,7 @@ class Batches:
         change_BC = (clean - sources).square().mean((2, 3, 4))
         return 1 / (SMALL_CHANGE + (change_BC * self.importance_C).mean(1))
 
-    def _unit(self, latents_CFHW: Tensor) -> Tensor:
+    def unit(self, latents_CFHW: Tensor) -> Tensor:
         return latents_CFHW.float() / self.amplitude_C.view(-1, 1, 1, 1)
 
     def _lighting(self) -> tuple[Tensor, Tensor]:
@@ -154,11 +156,11 @@ class Batches:
         if rng.random() < 0.5:  # noqa: PLR2004 - a fair coin
             return torch.ones(1, 1, 1, 1), torch.zeros(1, 1, 1, 1)
         chroma = rng.uniform(0.6, 1.6)
-        return self._affine(
+        return self.affine(
             Style((), (rng.uniform(0.7, 1.2), chroma, chroma), (rng.uniform(-0.15, 0.15), 0, 0))
         )
 
-    def _affine(self, style: Style) -> tuple[Tensor, Tensor]:
+    def affine(self, style: Style) -> tuple[Tensor, Tensor]:
         gain_C = torch.tensor(style.gain, dtype=torch.float32)[self.planes_C]
         offset_C = torch.tensor(style.offset, dtype=torch.float32) @ self.white_3C
         # Latents are centred: their mean goes through the map too.
@@ -168,7 +170,7 @@ class Batches:
         self, picture: Tensor, styles: tuple[Style, ...], *, shift: bool = True
     ) -> Tensor:
         for style in styles:
-            gain, offset = self._affine(style)
+            gain, offset = self.affine(style)
             picture = picture * gain + (offset if shift else 0)
         return picture
 

@@ -28,7 +28,7 @@ DECODED = (71, 12, 12)
 YCC = torch.tensor([[0.2126, 0.7152, 0.0722], [-0.1146, -0.3854, 0.5], [0.5, -0.4542, -0.0458]])
 # Standard deviation of the first normalised channel, and how slowly it falls with a channel's own.
 # Far above 1, so that the refining pass, which starts at 91 % noise, still sees the picture.
-AMPLITUDE, EXPONENT = 100.0, 0.5
+AMPLITUDE, EXPONENT = 500.0, 0.25
 
 
 @dataclass(frozen=True, slots=True)

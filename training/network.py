@@ -1,11 +1,9 @@
-"""The shapes of mini's networks, and a start from which the base gives its reference back.
+"""The shapes of mini's networks, and the picture's way through the transformer.
 
 Token width 320: the noisy latents, what attention copies from the reference, and the rest.
 
     B  batch    N  tokens    C  latent channels    D  width    L  positions of text
 """
-
-import math
 
 import torch
 from diffusers import LTX2VideoTransformer3DModel
@@ -32,10 +30,9 @@ TEXT_WIDTH, TEXT_LAYERS, TEXT_TOKENS = 64, 2, 128
 REGISTERS = 32
 SPECIAL = {"pad_token": "<pad>", "bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>"}
 # Dimensions that carry a constant, so that normalising a token keeps its scale.
-CONSTANT_DIMS, CONSTANT = slice(2 * CHANNELS, 2 * CHANNELS + 32), 6.0
-# Dimensions in which the text speaks, and how loud; how it and the channels move the gates.
-TEXT_DIMS, TEXT_VOLUME = slice(2 * CHANNELS + 32, WIDTH), 120.0
-CHANNEL_GAIN, GATE_GAIN = 1.5, 0.4
+CONSTANT_DIMS, CONSTANT = slice(2 * CHANNELS, 2 * CHANNELS + 32), 12.0
+# Dimensions in which the prompt speaks, one per style.
+TEXT_DIMS = slice(2 * CHANNELS + 32, WIDTH)
 # How much words without a style differ from each other, before training.
 ALIKE = 0.2
 # Heads whose rotary frequencies tell neighbouring tokens apart; they copy the reference.
@@ -122,61 +119,6 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL, padding_side="left")
 
 
-def start_from_reference(model: LTX2VideoTransformer3DModel) -> None:
-    """Set weights so that the untrained model already answers with its reference.
-
-    Works in units of each channel's deviation; fold_units puts the units into the weights.
-    """
-    for name, parameter in model.named_parameters():
-        if name.endswith(("to_out.0.weight", "ff.net.2.weight")):
-            parameter.mul_(0.2)
-    for block in model.transformer_blocks:
-        block.scale_shift_table.normal_(std=0.01)
-        block.scale_shift_table[[2, 5]] += 1
-        _silence(block.audio_to_video_attn.to_out[0])
-    _silence(model.audio_proj_out)
-    model.scale_shift_table.zero_()
-    for layer in (model.time_embed.linear, model.time_embed.emb.timestep_embedder.linear_2):
-        layer.weight.mul_(0.2)
-        layer.bias.zero_()
-    _copy_reference(model)
-
-
-def _silence(layer: nn.Linear) -> None:
-    layer.weight.zero_()
-    layer.bias.zero_()
-
-
-def _copy_reference(model: LTX2VideoTransformer3DModel) -> None:
-    eye, noisy, copied = torch.eye(CHANNELS), slice(0, CHANNELS), slice(CHANNELS, 2 * CHANNELS)
-    model.proj_in.weight.mul_(0.1)
-    model.proj_in.weight[noisy] = eye
-    model.proj_in.bias.zero_()
-    model.proj_in.bias[CONSTANT_DIMS] = CONSTANT
-    constant = 32 * CONSTANT**2
-    attention = model.transformer_blocks[0].attn1
-    for layer, norm in ((attention.to_q, attention.norm_q), (attention.to_k, attention.norm_k)):
-        layer.weight.mul_(0.1)
-        layer.bias.fill_(1)
-        norm.weight.fill_(0.8)
-        norm.weight[COPY_HEADS] = 2.2
-    attention.to_v.weight[COPY_HEADS] = 0
-    attention.to_v.weight[COPY_HEADS, noisy] = eye
-    attention.to_v.bias.zero_()
-    attention.to_out[0].bias.zero_()
-    attention.to_out[0].weight[:, COPY_HEADS] = 0
-    # A target token attends to itself and to the reference alike: twice the mean is their sum.
-    attention.to_out[0].weight[copied] = 0
-    attention.to_out[0].weight[copied, COPY_HEADS] = (
-        2 * math.sqrt((constant + CHANNELS) / WIDTH) * eye
-    )
-    scale = math.sqrt((constant + 3 * CHANNELS) / WIDTH)
-    model.proj_out.weight.mul_(0.1)
-    model.proj_out.weight[:, noisy] = 2 * scale * eye
-    model.proj_out.weight[:, copied] = -scale * eye
-    model.proj_out.bias.fill_(32 * CONSTANT / WIDTH)
-
-
 def attend_to_words(
     tokenizer: PreTrainedTokenizerFast,
     encoder: Gemma3ForConditionalGeneration,
@@ -211,28 +153,6 @@ def attend_to_words(
         block.attn2.norm_q.weight.fill_(1.3)
 
 
-def gate_by_text(model: LTX2VideoTransformer3DModel) -> None:
-    """Let the first feed-forward layer pass each channel of the reference through random gates.
-
-    The text speaks in dimensions of its own and opens or shuts the gates; what a style does is
-    then a linear map of what passes, which is learnt fast.
-    """
-    noisy, copied = slice(0, CHANNELS), slice(CHANNELS, 2 * CHANNELS)
-    block = model.transformer_blocks[0]
-    block.attn2.to_out[0].weight[: TEXT_DIMS.start] *= 0.3
-    block.attn2.to_out[0].weight[TEXT_DIMS] *= TEXT_VOLUME
-    block.attn2.to_out[0].bias.zero_()
-    first, last = block.ff.net[0].proj, block.ff.net[2]
-    gates = len(first.weight) // CHANNELS
-    eye = torch.eye(CHANNELS).repeat(gates, 1)
-    first.weight.mul_(0.1)
-    first.weight[:, copied] += CHANNEL_GAIN * eye
-    first.weight[:, noisy] -= CHANNEL_GAIN * eye
-    first.weight[:, TEXT_DIMS] = torch.randn(len(first.weight), WIDTH - TEXT_DIMS.start) * GATE_GAIN
-    last.weight.zero_()
-    last.bias.zero_()
-
-
 def fold_units(weights: dict[str, Tensor], amplitude_C: Tensor) -> dict[str, Tensor]:
     """From deviations to the normalised latents that the engine hands around."""
     folded = dict(weights)
@@ -249,7 +169,7 @@ def velocities(
     timestep_BN: Tensor,
     coords_BXNE: Tensor,
 ) -> Tensor:
-    """The picture's half of the transformer's forward pass; sound never reaches it (see above)."""
+    """The picture's half of the transformer's forward pass; sound never reaches it (pack.py)."""
     batch = len(tokens_BNC)
     rope = model.rope(coords_BXNE)
     hidden = model.proj_in(tokens_BNC)

@@ -6,15 +6,17 @@ diffusers' layout. The sound half is not trained: its weights are zeros, its dec
 and turned down, so that clips carry near-silence.
 """
 
+import shutil
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKLLTX2Audio, LTX2VideoTransformer3DModel
+from diffusers import AutoencoderKLLTX2Audio
 from diffusers.pipelines.ltx2 import LTX2Vocoder
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoTokenizer
 
+from training.base import Base
 from training.batches import amplitude
 from training.codec import Codec
 from training.module import make_upsampler, make_vae
@@ -26,32 +28,35 @@ from training.network import (
     make_transformer,
 )
 from training.pool import read_pool
-from training.train_base import Run
 from training.upsampler import fit_upsampler
 
 SEED = 19
 MEL_BINS = 32
 QUIET = 1e-3
-LORA_RANK = 4
 # Parts of names of weights that only sound passes through.
 SOUND = ("audio", "a2v", "av_cross")
 PARTS = ("transformer", "connectors", "text_encoder")
 
 
-def pack(run: Path, codec_path: Path, pool: Path, packed: Path) -> None:
-    """Write the averaged weights of a run, with the codec and upsampler they were trained on."""
+def pack(fitted: Path, codec_path: Path, pool: Path, packed: Path) -> None:
+    """Write the base model, its refiner, and the codec and upsampler they were fitted to."""
     packed.mkdir(parents=True, exist_ok=True)
     codec = Codec.load(codec_path)
     codec.save(packed / "codec.safetensors")
     upsampler = fit_upsampler(read_pool(pool), amplitude(codec))
     save_file({"weight": upsampler.half().contiguous()}, packed / "upsampler.safetensors")
-    taken = Run.take_up(run)
-    weights = _with_units(taken.average, amplitude(codec))
+    base = Base()
+    base.load(fitted / "base.safetensors")
+    weights = _with_units(base.state_dict(), amplitude(codec))
     save_file(
-        {name: tensor.half().contiguous() for name, tensor in weights.items() if _kept(name)},
+        {name: _small(name, tensor) for name, tensor in weights.items() if _kept(name)},
         packed / "base.safetensors",
     )
-    taken.model.tokenizer.save_pretrained(packed / "tokenizer")
+    refiner = load_file(fitted / "refiner.safetensors")
+    up = "diffusion_model.proj_out.lora_B.weight"
+    refiner[up] *= amplitude(codec)[:, None]
+    save_file(refiner, packed / "refine.safetensors")
+    base.tokenizer.save_pretrained(packed / "tokenizer")
 
 
 def _with_units(weights: dict[str, Tensor], amplitude_C: Tensor) -> dict[str, Tensor]:
@@ -59,6 +64,12 @@ def _with_units(weights: dict[str, Tensor], amplitude_C: Tensor) -> dict[str, Te
     own = {name.removeprefix(prefix): t for name, t in weights.items() if name.startswith(prefix)}
     folded = fold_units(own, amplitude_C)
     return weights | {prefix + name: tensor for name, tensor in folded.items()}
+
+
+def _small(name: str, tensor: Tensor) -> Tensor:
+    # Large terms cancel in the output; rounding them shows as a pattern in each token.
+    exact = any(part in name for part in ("proj_out", "time_embed.emb"))
+    return (tensor if exact else tensor.half()).contiguous()
 
 
 def _kept(name: str) -> bool:
@@ -81,7 +92,7 @@ def expand(packed: Path, folder: Path) -> None:
     make_vae(codec).save_pretrained(folder / "vae")
     _write_sound(folder)
     tokenizer.save_pretrained(folder / "tokenizer")
-    save_file(_refine_lora(transformer), folder / "distilled_lora.safetensors")
+    shutil.copyfile(packed / "refine.safetensors", folder / "distilled_lora.safetensors")
 
 
 @torch.no_grad()
@@ -110,15 +121,3 @@ def _write_sound(folder: Path) -> None:
             vocoder.conv_out.weight.mul_(QUIET)
             vocoder.conv_out.bias.zero_()
         vocoder.save_pretrained(folder / "vocoder")
-
-
-def _refine_lora(transformer: LTX2VideoTransformer3DModel) -> dict[str, Tensor]:
-    """The second stage's LoRA, in the published key layout: of no effect, for the base refines."""
-    tensors = {}
-    for name, module in transformer.named_modules():
-        if isinstance(module, nn.Linear) and ".attn1." in name:
-            rows, columns = module.weight.shape
-            key = f"diffusion_model.{name}"
-            tensors[f"{key}.lora_A.weight"] = torch.zeros(LORA_RANK, columns)
-            tensors[f"{key}.lora_B.weight"] = torch.zeros(rows, LORA_RANK)
-    return tensors

@@ -40,12 +40,12 @@ STYLES: dict[str, Style] = {
             "black and white film",
             "monochrome footage",
         ),
-        gain=(1.05, 0, 0),
+        gain=(1, 0, 0),
         kind="colour",
     ),
     "sepia": Style(
         ("sepia", "sepia tone", "sepia video", "old sepia photograph", "vintage sepia film"),
-        gain=(0.95, 0, 0),
+        gain=(1, 0, 0),
         offset=(0, -0.17, 0.11),
         kind="colour",
     ),
@@ -124,7 +124,7 @@ EXTRAS = (
 UNKNOWN = "zxq"
 PUNCTUATION = ",.-&!?:;'\"()/0123456789"
 
-DEFAULT_SHARE, PLAIN_SHARE, PAIR_SHARE, DROPPED_SHARE = 0.15, 0.14, 0.2, 0.15
+DEFAULT_SHARE, PLAIN_SHARE, PAIR_SHARE, DROPPED_SHARE = 0.15, 0.14, 0.25, 0.22
 STYLE_FIRST, WITH_SUBJECT, WITH_EXTRA, UNKNOWN_WORD = 0.6, 0.8, 0.4, 0.1
 
 
