@@ -52,7 +52,9 @@ def open_pipeline(folder: Path, max_area: int | None) -> Pipeline:
     """The engine on `folder`, its registry told what this checkpoint needs."""
     mini = weights.CHECKPOINTS["mini"]
     area = max_area or mini.max_area
-    weights.CHECKPOINTS["mini"] = replace(mini, text_tokens=TEXT_TOKENS, max_area=area)
+    weights.CHECKPOINTS["mini"] = replace(
+        mini, text_tokens=TEXT_TOKENS, max_area=area, distilled=True
+    )
     return Pipeline.open(Settings(checkpoint_dir=folder, device="cpu"))
 
 
