@@ -22,8 +22,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 
 from rotoscope.errors import BodyTooLargeError
-
-UPLOAD_SCHEME = "rotoscope://uploads/"
+from rotoscope.schema.input import UPLOAD_SCHEME
 
 _OUTPUT_KEY = re.compile(
     r"outputs/[A-Za-z0-9_-]{1,128}/[0-9]{1,9}-[0-9a-f]{32}/[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}"

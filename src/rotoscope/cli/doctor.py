@@ -15,11 +15,16 @@ from rich.table import Table
 
 from rotoscope.cli.configuration import CheckpointName, DataDir, read_settings
 from rotoscope.errors import OperatorError
-from rotoscope.generation.weights import CHECKPOINTS, Checkpoint, find_checkpoint, state_of
+from rotoscope.generation.weights import (
+    CHECKPOINTS,
+    GB,
+    Checkpoint,
+    find_checkpoint,
+    state_of,
+)
 from rotoscope.keys import KeyStore
 from rotoscope.settings import Settings
 
-GB = 1_000_000_000
 ENCODERS = ("libx264", "aac")
 DECODERS = ("h264", "hevc", "vp9", "av1", "prores")
 WORKER_PACKAGES = ("torch", "diffusers", "transformers", "av", "PIL", "safetensors")

@@ -8,11 +8,9 @@ from rich.markup import escape
 from rich.padding import Padding
 
 from rotoscope.cli.configuration import DataDir, read_settings
-from rotoscope.generation.weights import CHECKPOINTS, state_of
+from rotoscope.generation.weights import CHECKPOINTS, GB, state_of
 
 models = typer.Typer(help="List checkpoints and fetch their files.", invoke_without_command=True)
-
-GB = 1_000_000_000
 
 
 @models.callback()

@@ -6,6 +6,7 @@ frames. It runs one generation at a time.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Generator, Tensor
@@ -97,7 +98,9 @@ class Pipeline:
         """The latents of the clip: one pass, or a pass at half size and a refining one."""
         models, (first, *second) = self.models, plan.passes
         report("text", 0, 1)
-        text = encode_prompts(models, [plan.negative_prompt, plan.prompt])
+        guided = plan.guidance_scale > 1
+        prompts = [plan.negative_prompt, plan.prompt] if guided else [plan.prompt]
+        text = encode_prompts(models, prompts)
         report("condition", 0, 1)
         reference_BCFHW = _reference(models, source_THWC)
         conditions = Conditions(text, image_HWC, reference_BCFHW, plan.strength)
@@ -113,13 +116,17 @@ class Pipeline:
 
     def _refine_loras(self, loras: Sequence[Lora]) -> list[Lora]:
         """The second pass: without IC-LoRAs, which act on the reference, and distilled."""
+        return [*(lora for lora in loras if not lora.in_context), *self._distilling]
+
+    @cached_property
+    def _distilling(self) -> list[Lora]:
+        """The checkpoint's own LoRA for the second pass, if it has one; read once."""
         checkpoint = self.checkpoint
-        kept = [lora for lora in loras if not lora.in_context]
         if checkpoint.refine_lora is None:
-            return kept
+            return []
         path = self.models.folder / checkpoint.refine_lora
         file = LoraFile(path, checkpoint.refine_lora, checkpoint.refine_lora_scale, sha256="")
-        return [*kept, open_lora(file, self.models.transformer)]
+        return [open_lora(file, self.models.transformer)]
 
 
 def _reference(models: Models, source_THWC: Frames | None) -> Tensor | None:

@@ -37,7 +37,7 @@ class Conditions:
     """What holds a generation to the request."""
 
     text: TextEmbeddings
-    """Two rows: the negative prompt, the prompt."""
+    """The prompt's row last; where any pass is guided, the negative prompt's before it."""
     image_HWC: Image | None
     reference_BCFHW: Tensor | None
     strength: float
@@ -83,7 +83,7 @@ class Walk:
         state = AudioVideo(video, torch.lerp(start.audio_BLD, noise_BLD, sigma))
         text = self.conditions.text
         if one.guidance_scale == 1:
-            text = TextEmbeddings(text.video_BLD[1:], text.audio_BLD[1:])
+            text = TextEmbeddings(text.video_BLD[-1:], text.audio_BLD[-1:])
         denoiser = make_denoiser(self.models, text, one.guidance_scale, fps)
         state = denoise(denoiser, state, one.sigmas, partial(self._on_step, one))
         return Latents(target_latents(state.video), state.audio_BLD)

@@ -25,6 +25,8 @@ from pydantic_core import PydanticCustomError
 from rotoscope.errors import InvalidInputError, NotJsonError
 
 MODEL_ID = "ltx/ltx-2-19b/video-to-video/lora"
+UPLOAD_SCHEME = "rotoscope://uploads/"
+"""How the URI of an upload begins; its id follows."""
 
 VideoSizeName = Literal[
     "auto",

@@ -14,11 +14,9 @@ from rotoscope.generation.hub_loras import fetch_hub_lora
 from rotoscope.generation.loras import LoraFile
 from rotoscope.media.fetch import FetchPolicy, fetch
 from rotoscope.schema.hub import HubReference
-from rotoscope.schema.input import Lora, VideoToVideoInput
+from rotoscope.schema.input import UPLOAD_SCHEME, Lora, VideoToVideoInput
 from rotoscope.settings import Settings
 from rotoscope.worker.api import WorkerApi
-
-UPLOAD_PREFIX = "rotoscope://uploads/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +98,8 @@ class Fetcher:
         field: str,
         failure: type[JobError] = FileDownloadError,
     ) -> Path:
-        if uri.startswith(UPLOAD_PREFIX):
-            upload_id = uri.removeprefix(UPLOAD_PREFIX)
+        if uri.startswith(UPLOAD_SCHEME):
+            upload_id = uri.removeprefix(UPLOAD_SCHEME)
             return self._api.fetch_upload(
                 upload_id, into=self._folder, name=name, max_bytes=max_bytes, field=field
             )
