@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from rotoscope.generation.loras import LoraFile
 from rotoscope.generation.pipeline import Pipeline
 from rotoscope.generation.plan import Plan, make_plan
+from rotoscope.generation.weights import Checkpoint
 from rotoscope.media.clip import Frames, Size, VideoInfo
 from rotoscope.schema.input import VideoToVideoInput
 from rotoscope.settings import Settings
@@ -33,7 +34,9 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
 def plan_of(pipeline: Pipeline) -> MakePlan:
     """A plan for a request of these fields: small and short unless they say otherwise."""
 
-    def make(*, source: VideoInfo | None = None, **fields: object) -> Plan:
+    def make(
+        *, source: VideoInfo | None = None, checkpoint: Checkpoint | None = None, **fields: object
+    ) -> Plan:
         asked = {
             "prompt": "a cat in a garden",
             "negative_prompt": "blurry",
@@ -46,7 +49,7 @@ def plan_of(pipeline: Pipeline) -> MakePlan:
             size=Size(128, 64), fps=Fraction(25), duration_s=0.7, codec="h264"
         )
         request = VideoToVideoInput.model_validate_json(json.dumps(asked | fields))
-        return make_plan(request, info, pipeline.checkpoint, max_area=None)
+        return make_plan(request, info, checkpoint or pipeline.checkpoint, max_area=None)
 
     return make
 

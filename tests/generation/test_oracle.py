@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -14,6 +15,7 @@ from diffusers.pipelines.ltx2.pipeline_ltx2_condition import LTX2VideoCondition
 from diffusers.pipelines.ltx2.pipeline_ltx2_ic_lora import LTX2ReferenceCondition
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from rotoscope.generation.codec import decode_audio, decode_frames
 from rotoscope.generation.loras import LoraFile, open_lora
@@ -69,6 +71,8 @@ def run_pass(
     references = None
     if one.reference and source is not None:
         pixels = torch.from_numpy(source).permute(0, 3, 1, 2).float() / 255
+        # Twice the size of the pass or its own: the mean of a square of pixels.
+        pixels = avg_pool2d(pixels, source.shape[1] // one.size.height)
         references = [LTX2ReferenceCondition(frames=pixels, strength=plan.strength)]
     video, audio = oracle(
         prompt=plan.prompt,
@@ -157,7 +161,7 @@ def run_ours(
 
 
 @pytest.mark.filterwarnings("ignore:.*peft_config.*:UserWarning")
-@pytest.mark.parametrize("multiscale", [False, True], ids=["one stage", "two stages"])
+@pytest.mark.parametrize("stages", ["one stage", "two stages", "two that see the source"])
 @pytest.mark.parametrize(
     ("strength", "image", "lora", "guidance"),
     [*product([0.0, 1.0], [False, True], [False, True], [1.0, 3.0]), (0.6, True, True, 3.0)],
@@ -167,7 +171,7 @@ def test_we_make_what_diffusers_makes(
     pipeline: Pipeline,
     plan_of: MakePlan,
     lora_of: MakeLora,
-    multiscale: bool,
+    stages: str,
     strength: float,
     image: bool,
     lora: bool,
@@ -175,7 +179,10 @@ def test_we_make_what_diffusers_makes(
 ) -> None:
     """Picture and sound agree with and without reference, first frame, LoRA, guidance, refining."""
     plan = plan_of(
-        use_multiscale=multiscale,
+        checkpoint=replace(
+            pipeline.checkpoint, refine_sees_reference=stages == "two that see the source"
+        ),
+        use_multiscale=stages != "one stage",
         video_strength=strength,
         guidance_scale=guidance,
         seed=11,

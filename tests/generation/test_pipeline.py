@@ -1,8 +1,15 @@
 """generate(): what it makes, that it makes it again, and what each part of a plan changes."""
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
+from rotoscope.generation.denoise import AudioVideo, denoise
+from rotoscope.generation.loras import Lora, merged
 from rotoscope.generation.pipeline import Generated, Pipeline
 from rotoscope.generation.plan import Plan
 from rotoscope.generation.text import encode_prompts
@@ -36,6 +43,51 @@ def test_without_sound_there_is_none(pipeline: Pipeline, plan_of: MakePlan) -> N
 
     assert without.audio is None
     assert np.array_equal(with_sound.frames_THWC, without.frames_THWC)
+
+
+@pytest.mark.parametrize("sees", [True, False])
+def test_the_second_pass_sees_the_source_where_the_checkpoint_says_so(
+    pipeline: Pipeline, plan_of: MakePlan, monkeypatch: pytest.MonkeyPatch, sees: bool
+) -> None:
+    """At its own size: as many tokens of reference as of target, in both passes."""
+    plan = plan_of(checkpoint=replace(pipeline.checkpoint, refine_sees_reference=sees))
+    counted: list[tuple[int, ...]] = []
+
+    def counting(denoiser: Any, state: AudioVideo, sigmas: Any, on_step: Any) -> AudioVideo:
+        counted.append((len(sigmas), state.video.noisy_BNC.shape[1]))
+        return denoise(denoiser, state, sigmas, on_step)
+
+    monkeypatch.setattr("rotoscope.generation.walk.denoise", counting)
+    make(pipeline, plan)
+
+    half, full = 3 * 1 * 2, 3 * 2 * 4
+    assert counted == [(8, 2 * half), (3, 2 * full if sees else full)]
+
+
+@pytest.mark.parametrize("sees", [True, False])
+def test_an_ic_lora_acts_where_the_reference_is(
+    pipeline: Pipeline,
+    plan_of: MakePlan,
+    lora_of: MakeLora,
+    monkeypatch: pytest.MonkeyPatch,
+    sees: bool,
+) -> None:
+    """In the second pass too, if that sees the source; other LoRAs act in both anyway."""
+    acted: list[list[str]] = []
+
+    def noting(model: Any, loras: Sequence[Lora]) -> AbstractContextManager[None]:
+        acted.append([lora.file.ref for lora in loras])
+        return merged(model, loras)
+
+    monkeypatch.setattr("rotoscope.generation.pipeline.merged", noting)
+    style, control = lora_of(), lora_of(metadata={"reference_downscale_factor": "1"})
+    plan = plan_of(checkpoint=replace(pipeline.checkpoint, refine_sees_reference=sees))
+    make(pipeline, plan, loras=[style, control])
+
+    first, second = acted
+    assert first == [style.ref, control.ref]
+    assert second[:-1] == ([style.ref, control.ref] if sees else [style.ref])
+    assert second[-1] == pipeline.checkpoint.refine_lora
 
 
 def test_a_seed_names_a_clip(pipeline: Pipeline, plan_of: MakePlan) -> None:

@@ -1,6 +1,7 @@
 """From a request and a source's facts to a plan; nothing is adjusted silently."""
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -41,6 +42,31 @@ def test_the_default_request_on_a_720p_clip() -> None:
     assert [len(one.sigmas) for one in plan.passes] == [40, 3]
     assert [one.guidance_scale for one in plan.passes] == [3, 1]
     assert used(plan) == {"num_frames": 121, "video_size": "1280x704"}
+
+
+def test_a_checkpoint_may_see_the_reference_in_both_passes() -> None:
+    """It is then read at the full size, and each pass pays for its own."""
+    seeing = replace(DEV, refine_sees_reference=True)
+    once, twice = (make_plan(request_of(), HD, one, max_area=None) for one in (DEV, seeing))
+
+    assert twice.reference == Reference(Size(1280, 704), 121)
+    assert [one.reference for one in once.passes] == [True, False]
+    assert [one.reference for one in twice.passes] == [True, True]
+    assert twice.costs["condition"] == 5 * once.costs["condition"]
+    assert twice.costs["refine"] > 2 * once.costs["refine"]
+    for stage in ("text", "denoise", "upsample", "decode"):
+        assert twice.costs[stage] == once.costs[stage]
+
+
+def test_no_strength_no_reference_in_either_pass() -> None:
+    """Whatever the checkpoint could see, or with one pass alone."""
+    seeing = replace(DEV, refine_sees_reference=True)
+    plan = make_plan(request_of(video_strength=0), HD, seeing, max_area=None)
+    single = make_plan(request_of(use_multiscale=False), HD, seeing, max_area=None)
+
+    assert plan.reference is None
+    assert not any(one.reference for one in plan.passes)
+    assert single.reference == Reference(single.size, 121)
 
 
 @pytest.mark.parametrize(("asked", "made"), [(9, 9), (12, 9), (13, 17), (100, 97), (481, 481)])

@@ -12,16 +12,19 @@ import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from rotoscope.generation.models import Models
-from rotoscope.media.clip import Audio, Frames
+from rotoscope.media.clip import Audio, Frames, Size
 
 
-def encode_frames(models: Models, frames_THWC: Frames) -> Tensor:
-    """8m+1 frames to latents of 1 x C x (m+1) x H x W."""
-    pixels_BCTHW = rearrange(torch.from_numpy(frames_THWC), "t h w c -> 1 c t h w")
-    pixels_BCTHW = pixels_BCTHW.to(models.device, torch.float32) / 127.5 - 1
-    return encode_pixels(models, pixels_BCTHW)
+def encode_frames(models: Models, frames_THWC: Frames, size: Size | None = None) -> Tensor:
+    """8m+1 frames to latents of 1 x C x (m+1) x H x W; `size` in pixels, or that of the frames."""
+    pixels_TCHW = rearrange(torch.from_numpy(frames_THWC), "t h w c -> t c h w")
+    pixels_TCHW = pixels_TCHW.to(models.device, torch.float32) / 127.5 - 1
+    if size is not None and pixels_TCHW.shape[2:] != (size.height, size.width):
+        pixels_TCHW = interpolate(pixels_TCHW, size=(size.height, size.width), mode="area")
+    return encode_pixels(models, rearrange(pixels_TCHW, "t c h w -> 1 c t h w"))
 
 
 def encode_pixels(models: Models, pixels_BCTHW: Tensor) -> Tensor:

@@ -81,7 +81,7 @@ class Lora:
     unmatched: tuple[str, ...]
     """Layers the file names that the model does not have."""
     in_context: bool
-    """Made for reference tokens; it acts in the first pass alone."""
+    """Made for reference tokens; it acts in the passes that have them."""
 
     @property
     def rank(self) -> int:

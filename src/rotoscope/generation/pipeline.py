@@ -21,11 +21,11 @@ from rotoscope.generation.codec import (
 from rotoscope.generation.condition import Image
 from rotoscope.generation.loras import Lora, LoraFile, merged, open_lora
 from rotoscope.generation.models import Models, open_models
-from rotoscope.generation.plan import FRAME_STEP, Plan
+from rotoscope.generation.plan import FRAME_STEP, Pass, Plan
 from rotoscope.generation.text import encode_prompts
 from rotoscope.generation.walk import Conditions, Latents, Report, Walk
 from rotoscope.generation.weights import Checkpoint
-from rotoscope.media.clip import Clip, Frames
+from rotoscope.media.clip import Clip, Frames, Size
 from rotoscope.schema.output import Adjustment, LoraFacts
 from rotoscope.settings import Settings
 
@@ -102,21 +102,22 @@ class Pipeline:
         prompts = [plan.negative_prompt, plan.prompt] if guided else [plan.prompt]
         text = encode_prompts(models, prompts)
         report("condition", 0, 1)
-        reference_BCFHW = _reference(models, source_THWC)
-        conditions = Conditions(text, image_HWC, reference_BCFHW, plan.strength)
+        references_BCFHW = _references(models, source_THWC, plan)
+        conditions = Conditions(text, image_HWC, references_BCFHW, plan.strength)
         walk = Walk(models, conditions, plan, Generator().manual_seed(plan.seed), report)
         with merged(models.transformer, loras):
             latents = walk.down(first, walk.blank(first.size))
         if second:
             report("upsample", 0, 1)
             latents = replace(latents, video_BCFHW=upsample(models, latents.video_BCFHW))
-            with merged(models.transformer, self._refine_loras(loras)):
+            with merged(models.transformer, self._refine_loras(loras, second[0])):
                 latents = walk.down(second[0], latents)
         return latents
 
-    def _refine_loras(self, loras: Sequence[Lora]) -> list[Lora]:
-        """The second pass: without IC-LoRAs, which act on the reference, and distilled."""
-        return [*(lora for lora in loras if not lora.in_context), *self._distilling]
+    def _refine_loras(self, loras: Sequence[Lora], one: Pass) -> list[Lora]:
+        """The second pass is distilled; IC-LoRAs act in it where it sees the reference."""
+        acting = [lora for lora in loras if one.reference or not lora.in_context]
+        return [*acting, *self._distilling]
 
     @cached_property
     def _distilling(self) -> list[Lora]:
@@ -129,12 +130,16 @@ class Pipeline:
         return [open_lora(file, self.models.transformer)]
 
 
-def _reference(models: Models, source_THWC: Frames | None) -> Tensor | None:
-    """The source's latents; a latent stands for eight frames, so a rest is left out."""
+def _references(models: Models, source_THWC: Frames | None, plan: Plan) -> dict[Size, Tensor]:
+    """The source's latents at each size that sees them.
+
+    A latent stands for eight frames, so a rest is left out.
+    """
     if source_THWC is None:
-        return None
+        return {}
     whole = (len(source_THWC) - 1) // FRAME_STEP * FRAME_STEP + 1
-    return encode_frames(models, source_THWC[:whole])
+    sizes = [one.size for one in plan.passes if one.reference]
+    return {size: encode_frames(models, source_THWC[:whole], size) for size in sizes}
 
 
 def _facts(lora: Lora) -> LoraFacts:

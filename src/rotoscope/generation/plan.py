@@ -61,7 +61,10 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The part of the source to read: `frames` (8m+1) pictures of `size`."""
+    """The part of the source to read: `frames` (8m+1) pictures of `size`.
+
+    The size is that of the largest pass that sees it; a smaller pass sees it shrunk.
+    """
 
     size: Size
     frames: int
@@ -101,7 +104,7 @@ class Plan:
         30,000 tokens; decoding a token's pixels costs 0.37 of its way through the transformer,
         encoding 0.86, upsampling 0.05; a prompt costs as much as 900 tokens.
         """
-        encode = _tokens(self.reference.size, self.reference.frames) if self.reference else 0
+        encode = sum(self._reference_tokens(one) for one in self.passes)
         full = _tokens(self.size, self.frames)
         first, *second = (self._pass_cost(one) for one in self.passes)
         costs = {"text": 1800.0, "condition": 0.86 * encode, "denoise": first}
@@ -110,11 +113,14 @@ class Plan:
         return costs | {"decode": 0.37 * full}
 
     def _pass_cost(self, one: Pass) -> float:
-        tokens = _tokens(one.size, self.frames)
-        if one.reference and self.reference:
-            tokens += _tokens(self.reference.size, self.reference.frames)
+        tokens = _tokens(one.size, self.frames) + self._reference_tokens(one)
         rows = 2 if one.guidance_scale > 1 else 1
         return len(one.sigmas) * rows * tokens * (1 + tokens / 30_000)
+
+    def _reference_tokens(self, one: Pass) -> int:
+        if self.reference is None or not one.reference:
+            return 0
+        return _tokens(one.size, self.reference.frames)
 
 
 def make_plan(
@@ -136,7 +142,8 @@ def make_plan(
     passes = _passes(request, size, checkpoint, warnings)
     reference = None
     if request.video_strength > 0:
-        reference = Reference(passes[0].size, _snap_down(min(shown, frames)))
+        seen = [one.size for one in passes if one.reference]
+        reference = Reference(seen[-1], _snap_down(min(shown, frames)))
         warnings.note(
             "video_url", frames, reference.frames, "the source ends earlier; the rest is free"
         )
@@ -257,6 +264,5 @@ def _passes(
     half = Size(size.width // 2, size.height // 2)
     return (
         Pass("denoise", half, sigmas, guidance, reference),
-        # The published pipelines refine without the reference, as do we.
-        Pass("refine", size, REFINE_SIGMAS, 1.0, reference=False),
+        Pass("refine", size, REFINE_SIGMAS, 1.0, reference and checkpoint.refine_sees_reference),
     )

@@ -3,7 +3,7 @@
 A two-stage generation walks twice, with the same prompt, first frame and stream of noise.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -39,7 +39,8 @@ class Conditions:
     text: TextEmbeddings
     """The prompt's row last; where any pass is guided, the negative prompt's before it."""
     image_HWC: Image | None
-    reference_BCFHW: Tensor | None
+    references_BCFHW: Mapping[Size, Tensor]
+    """The source's latents at the size of each pass that sees it."""
     strength: float
     """Of the reference."""
 
@@ -94,8 +95,9 @@ class Walk:
         if given.image_HWC is not None:
             image_BCFHW = encode_first_frame(models, given.image_HWC, one.size)
             tokens = keep_first_frame(tokens, image_BCFHW)
-        if one.reference and given.reference_BCFHW is not None:
-            tokens = append_reference(models, tokens, given.reference_BCFHW, given.strength, fps)
+        if one.reference and one.size in given.references_BCFHW:
+            reference_BCFHW = given.references_BCFHW[one.size]
+            tokens = append_reference(models, tokens, reference_BCFHW, given.strength, fps)
         return tokens
 
     def _on_step(self, one: Pass, done: int) -> None:

@@ -59,6 +59,8 @@ class Checkpoint:
     refine_lora: str | None = None
     """File of the LoRA that turns the transformer into the second stage's."""
     refine_lora_scale: float = 1.0
+    refine_sees_reference: bool = False
+    """Whether the second pass is given the source too; the published pipelines leave it out."""
 
 
 CHECKPOINTS: dict[str, Checkpoint] = {
@@ -75,6 +77,7 @@ CHECKPOINTS: dict[str, Checkpoint] = {
             download_bytes=0,
             memory_bytes=GB // 2,
             refine_lora="distilled_lora.safetensors",
+            refine_sees_reference=True,
         ),
         Checkpoint(
             name="ltx-2-19b-dev",
