@@ -340,3 +340,17 @@ def test_models_are_listed_with_their_state(rotoscope: Rotoscope) -> None:
     assert result.exit_code == 0
     assert "mini (used): missing: made on first use" in result.stdout
     assert "rotoscope models fetch ltx-2-19b-dev" in result.stdout
+
+
+def test_loras_that_come_with_a_checkpoint_are_listed(
+    rotoscope: Rotoscope, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they are written in a request."""
+    loras = tmp_path / "shipped/mini/loras"
+    loras.mkdir(parents=True)
+    (loras / "style_comic.safetensors").touch()
+    monkeypatch.setattr("rotoscope.generation.weights.SHIPPED", tmp_path / "shipped")
+
+    result = rotoscope("models")
+
+    assert result.stdout.count("rotoscope://loras/style_comic") == 1

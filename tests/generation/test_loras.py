@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,12 +125,12 @@ def test_layers_that_fit_nothing_are_named(pipeline: Pipeline, lora_of: MakeLora
 def test_ic_loras_are_known_by_their_metadata(
     pipeline: Pipeline, lora_of: MakeLora, metadata: dict[str, str] | None, *, in_context: bool
 ) -> None:
-    """They act on the reference, so they stay out of the second pass."""
+    """Or by their name; test_pipeline.py tells in which pass they act."""
     lora = open_lora(lora_of(metadata=metadata), pipeline.models.transformer)
 
     assert lora.in_context is in_context
-    refine = pipeline._refine_loras([lora])
-    assert (lora in refine) is not in_context
+    known = replace(lora_of(metadata=metadata), in_context=True)
+    assert open_lora(known, pipeline.models.transformer).in_context
 
 
 def header(content: object, body: bytes = b"") -> bytes:

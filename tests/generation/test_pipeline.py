@@ -166,6 +166,36 @@ def test_layers_left_out_are_a_warning(
     assert "blocks.47" in warning.why
 
 
+def test_an_ic_lora_without_a_source_does_nothing_and_says_so(
+    pipeline: Pipeline, plan_of: MakePlan, lora_of: MakeLora
+) -> None:
+    """At video_strength 0 it has nothing to act on."""
+    plan, file = plan_of(video_strength=0), lora_of(metadata={"reference_downscale_factor": "1"})
+
+    free, asked = make(pipeline, plan), make(pipeline, plan, loras=[file])
+
+    assert np.array_equal(free.clip.frames_THWC, asked.clip.frames_THWC)
+    (warning,) = asked.warnings
+    assert (warning.field, warning.asked, warning.used) == (file.field, file.ref, None)
+    assert "video_strength" in warning.why
+
+
+def test_two_ic_loras_both_act_and_it_is_said(
+    pipeline: Pipeline, plan_of: MakePlan, lora_of: MakeLora
+) -> None:
+    """Whether one is known by its metadata or by its name."""
+    known, told = lora_of(), lora_of(metadata={"reference_downscale_factor": "1"})
+    known = replace(known, in_context=True, field="ic_lora")
+    plan = plan_of()
+
+    one, both = make(pipeline, plan, loras=[told]), make(pipeline, plan, loras=[told, known])
+
+    assert not np.array_equal(one.clip.frames_THWC, both.clip.frames_THWC)
+    assert one.warnings == ()
+    (warning,) = both.warnings
+    assert (warning.field, warning.used) == ("ic_lora", [told.ref, known.ref])
+
+
 def test_the_first_frame_is_kept(pipeline: Pipeline, plan_of: MakePlan) -> None:
     """The image takes the first frame's place: its latents come out as they went in."""
     plan = plan_of(image_url="https://a.test/i.png", use_multiscale=False)

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from rotoscope.generation.plan import MAX_SECONDS, Plan, Reference, dev_sigmas, make_plan
 from rotoscope.generation.weights import CHECKPOINTS
 from rotoscope.media.clip import Size, VideoInfo
-from rotoscope.schema.input import VideoToVideoInput
+from rotoscope.schema.input import CameraLora, IcLora, VideoToVideoInput
 
 DEV = CHECKPOINTS["ltx-2-19b-dev"]
 DISTILLED = CHECKPOINTS["ltx-2-19b-distilled"]
@@ -93,6 +94,25 @@ def test_no_strength_no_reference() -> None:
 
     assert plan.reference is None
     assert not any(one.reference for one in plan.passes)
+
+
+def test_an_ic_lora_without_a_source_is_left_out_and_said() -> None:
+    """There is nothing for it to act on; one that would not act anyway is not mentioned."""
+    plan = plan_of(video_strength=0, ic_lora="canny")
+
+    (warning,) = (one for one in plan.warnings if one.field == "ic_lora")
+    assert (warning.asked, warning.used) == ("canny", "none")
+    assert "video_strength" in warning.why
+    assert "ic_lora" not in used(plan_of(ic_lora="canny"))
+    assert "ic_lora" not in used(plan_of(video_strength=0))
+    assert "ic_lora" not in used(plan_of(video_strength=0, ic_lora="canny", ic_lora_scale=0))
+
+
+def test_every_name_of_the_schema_has_a_lora() -> None:
+    """Of every checkpoint, for both fields."""
+    for checkpoint in CHECKPOINTS.values():
+        assert {*checkpoint.ic_loras, "match_preprocessor", "none"} == {*get_args(IcLora)}
+        assert {*checkpoint.camera_loras, "none"} == {*get_args(CameraLora)}
 
 
 def test_twenty_seconds_at_most() -> None:

@@ -1,6 +1,7 @@
 """Checkpoints by name: what is there, what is missing, and what is said before a download."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +12,7 @@ import torch
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
 from rotoscope.errors import OperatorError
-from rotoscope.generation import hub, models
+from rotoscope.generation import hub, models, weights
 from rotoscope.generation.hub import fetch_checkpoint
 from rotoscope.generation.mini import make_mini
 from rotoscope.generation.models import open_models
@@ -62,6 +63,38 @@ def test_mini_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.Mo
         make_mini(tmp_path / "mini")
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_mini_is_made_anew_when_what_it_is_made_of_changes(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder is named by a hash of the package's data; an older one is left alone."""
+    monkeypatch.setattr(weights, "SHIPPED", tmp_path / "rotoscope")
+    monkeypatch.setattr(weights, "PACKAGE", Path("/"))
+    data = tmp_path / "rotoscope/mini/part.safetensors"
+    data.parent.mkdir(parents=True)
+
+    def folder_with(content: bytes) -> Path:
+        data.write_bytes(content)
+        weights._recipe.cache_clear()
+        return folder_of("mini", settings)
+
+    first, second, again = (folder_with(content) for content in (b"one", b"two", b"one"))
+    weights._recipe.cache_clear()
+
+    assert first == again != second
+    assert first.parent == tmp_path / "checkpoints"
+    assert re.fullmatch(r"mini-[0-9a-f]{8}", first.name)
+    assert folder_of(DEV, settings).name == DEV
+
+
+def test_mini_is_float32_wherever_it_runs() -> None:
+    """Its codec needs it; LTX-2 19B is bfloat16 on a card."""
+    card, processor = torch.device("cuda"), torch.device("cpu")
+
+    assert models.dtype_of(CHECKPOINTS["mini"], card) == torch.float32
+    assert models.dtype_of(CHECKPOINTS[DEV], card) == torch.bfloat16
+    assert models.dtype_of(CHECKPOINTS[DEV], processor) == torch.float32
 
 
 def test_a_complete_folder_is_ready(settings: Settings) -> None:

@@ -17,7 +17,9 @@ from safetensors.torch import save_file
 
 from rotoscope.client import Client
 from rotoscope.generation.mini import make_mini
+from rotoscope.generation.weights import folder_of
 from rotoscope.media.decode import decode, probe
+from rotoscope.settings import Settings
 from tests.https_site import HttpsSite
 from tests.journey.conftest import SAMPLE
 from tests.media.conftest import make_claiming
@@ -41,7 +43,9 @@ def client(up: tuple[psutil.Process, str]) -> Iterator[Client]:
 @pytest.fixture(scope="session")
 def style(loras: Path, data_dir: Path) -> Path:
     """A LoRA in the published layout, fitting the small model, in the operator's folder."""
-    mini = make_mini(data_dir / "checkpoints/mini")
+    mini = folder_of("mini", Settings(data_dir=data_dir))
+    if not mini.is_dir():
+        make_mini(mini)
     model = LTX2VideoTransformer3DModel.from_pretrained(mini / "transformer")
     rng = torch.Generator().manual_seed(3)
     tensors = {}

@@ -2,9 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from rotoscope.schema.input import CameraLora, IcLora
 from rotoscope.schema.support import LIMITS
 from tests.web.conftest import BODY, SUBMIT, OpenSite, Site
 
@@ -28,8 +30,6 @@ def upload(site: Site, headers: dict[str, str]) -> str:
     ("name", "value"),
     [
         ("preprocessor", "canny"),
-        ("ic_lora", "detailer"),
-        ("camera_lora", "static"),
         ("enable_prompt_expansion", True),
         ("video_output_type", "GIF (.gif)"),
     ],
@@ -37,6 +37,27 @@ def upload(site: Site, headers: dict[str, str]) -> str:
 def test_what_this_version_cannot_do_is_refused(site: Site, name: str, value: object) -> None:
     """A field that would be ignored is refused by name, with a sentence that says what works."""
     assert list(objections(site, **{name: value})) == [name]
+
+
+def test_loras_by_name_are_taken(site: Site) -> None:
+    """Every IC-LoRA and camera movement of the schema, and names of what ships."""
+    for name in get_args(IcLora):
+        assert objections(site, ic_lora=name) == {}
+    for name in get_args(CameraLora):
+        assert objections(site, camera_lora=name, camera_lora_scale=0.5) == {}
+    assert objections(site, loras=[{"path": "rotoscope://loras/style_comic"}]) == {}
+
+
+@pytest.mark.parametrize("name", ["", "../secret", "a/b", "a.safetensors", "x" * 101])
+def test_a_shipped_lora_has_a_plain_name(site: Site, name: str) -> None:
+    """It names no path; the sentence says which forms there are."""
+    found = objections(site, loras=[{"path": f"rotoscope://loras/{name}"}])
+    assert "rotoscope://loras/" in found["loras.0.path"]
+
+
+def test_a_shipped_lora_is_no_video(site: Site) -> None:
+    """Its URI is refused where a file of the caller is asked for."""
+    assert list(objections(site, video_url="rotoscope://loras/style_comic")) == ["video_url"]
 
 
 def test_every_row_of_the_table_is_a_field(site: Site) -> None:

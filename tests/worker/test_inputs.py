@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 
 from rotoscope.errors import FileDownloadError, FileTooLargeError, LoraDownloadError
+from rotoscope.generation import weights
+from rotoscope.generation.weights import CHECKPOINTS, folder_of
+from rotoscope.schema.hub import HubReference
+from rotoscope.schema.input import Lora
 from rotoscope.settings import Settings
 from rotoscope.worker.api import WorkerApi
 from rotoscope.worker.inputs import Fetcher, fetch_inputs, local_lora
@@ -31,7 +35,7 @@ def make_fetcher(tmp_path: Path, loras: Path) -> MakeFetcher:
     settings = Settings(
         data_dir=tmp_path / "data", lora_folders=(loras,), max_video_bytes=100, max_lora_bytes=100
     )
-    return lambda api: Fetcher(settings, api, own)
+    return lambda api: Fetcher(settings, api, own, CHECKPOINTS["mini"])
 
 
 def test_everything_named_is_brought_with_its_hash(
@@ -99,7 +103,7 @@ def test_private_addresses_are_refused(server: Server, make_fetcher: MakeFetcher
         with pytest.raises(FileDownloadError):
             fetcher.video("https://127.0.0.1/v.mp4")
         with pytest.raises(LoraDownloadError):
-            fetcher.lora(make_input(loras=[{"path": "https://[::1]/l.safetensors"}]).loras[0], 0)
+            fetcher.lora(Lora(path="https://[::1]/l.safetensors"), "loras.0.path")
 
 
 def test_a_local_lora_must_lie_in_a_listed_folder(tmp_path: Path, loras: Path) -> None:
@@ -127,3 +131,125 @@ def test_whether_a_file_outside_exists_is_not_told(tmp_path: Path, loras: Path) 
     assert said[0] == said[1]
     with pytest.raises(LoraDownloadError, match="There is no file"):
         local_lora(str(loras / "gone.safetensors"), (loras,), "f")
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of LoRAs that come with mini, in place of the package's."""
+    monkeypatch.setattr(weights, "SHIPPED", tmp_path / "package")
+    folder = tmp_path / "package/mini/loras"
+    folder.mkdir(parents=True)
+    for name in ("ic_canny", "camera_dolly_in", "style_comic"):
+        (folder / f"{name}.safetensors").write_bytes(name.encode())
+    return folder
+
+
+def test_names_become_files_of_the_checkpoint(
+    server: Server, make_fetcher: MakeFetcher, shipped: Path
+) -> None:
+    """An IC-LoRA, a movement and a shipped style, each at its scale and under its field."""
+    server.uploads["v"] = b"video"
+    request = make_input(
+        video_url="rotoscope://uploads/v",
+        loras=[{"path": "rotoscope://loras/style_comic", "scale": 2}],
+        ic_lora="canny",
+        ic_lora_scale=0.5,
+        camera_lora="dolly_in",
+        camera_lora_scale=0.25,
+    )
+    with server.connect() as api:
+        style, control, camera = fetch_inputs(request, make_fetcher(api)).loras
+
+    assert (style.path, style.scale) == (shipped / "style_comic.safetensors", 2)
+    assert (style.ref, style.field) == ("rotoscope://loras/style_comic", "loras.0.path")
+    assert (control.path, control.scale) == (shipped / "ic_canny.safetensors", 0.5)
+    assert (control.ref, control.field) == ("rotoscope://loras/ic_canny", "ic_lora")
+    assert (camera.path, camera.scale) == (shipped / "camera_dolly_in.safetensors", 0.25)
+    assert camera.field == "camera_lora"
+    assert camera.sha256 == hashlib.sha256(b"camera_dolly_in").hexdigest()
+    assert [one.in_context for one in (style, control, camera)] == [False, True, False]
+
+
+def test_a_checkpoints_own_folder_may_hold_loras(
+    server: Server, make_fetcher: MakeFetcher, shipped: Path, tmp_path: Path
+) -> None:
+    """They come before the package's of the same name."""
+    own = folder_of("mini", Settings(data_dir=tmp_path / "data")) / "loras"
+    own.mkdir(parents=True)
+    for name in ("style_comic", "style_own"):
+        (own / f"{name}.safetensors").write_bytes(b"own")
+    with server.connect() as api:
+        fetcher = make_fetcher(api)
+        for name in ("style_comic", "style_own"):
+            entry = Lora(path=f"rotoscope://loras/{name}")
+            assert fetcher.lora(entry, "loras.0.path").path == own / f"{name}.safetensors"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"ic_lora": "canny", "ic_lora_scale": 0},
+        {"ic_lora": "canny", "video_strength": 0},
+        {"ic_lora": "match_preprocessor"},
+        {"ic_lora": "none"},
+        {"camera_lora": "static", "camera_lora_scale": 0},
+    ],
+    ids=str,
+)
+def test_what_would_do_nothing_is_not_fetched(
+    server: Server, make_fetcher: MakeFetcher, shipped: Path, fields: dict[str, object]
+) -> None:
+    """A scale of 0, an IC-LoRA without a source to look at, and no name at all."""
+    server.uploads["v"] = b"video"
+    request = make_input(video_url="rotoscope://uploads/v", **fields)
+    with server.connect() as api:
+        assert fetch_inputs(request, make_fetcher(api)).loras == ()
+
+
+def test_an_unknown_name_lists_what_there_is(
+    server: Server, make_fetcher: MakeFetcher, shipped: Path
+) -> None:
+    """Under the field that named it; names that lead elsewhere are names that are not there."""
+    with server.connect() as api:
+        fetcher = make_fetcher(api)
+        for name in ("style_noir", "../loras/style_comic"):
+            with pytest.raises(LoraDownloadError) as error:
+                fetcher.lora(Lora(path=f"rotoscope://loras/{name}"), "loras.1.path")
+            assert "it has camera_dolly_in, ic_canny, style_comic" in str(error.value)
+            assert error.value.field == "loras.1.path"
+        for file in shipped.iterdir():
+            file.unlink()
+        with pytest.raises(LoraDownloadError, match="none come with it"):
+            fetcher.lora(Lora(path="rotoscope://loras/style_comic"), "loras.1.path")
+
+
+def test_the_published_loras_come_by_their_repositories(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LTX-2 19B's, through the same cache as any; an IC-LoRA in `loras` is known as one."""
+    asked: list[tuple[str, str]] = []
+
+    def fetch_hub_lora(reference: HubReference, _: object, *, field: str, **__: object) -> Path:
+        asked.append((reference.repo, field))
+        (tmp_path / "hub.safetensors").write_bytes(b"lora")
+        return tmp_path / "hub.safetensors"
+
+    monkeypatch.setattr("rotoscope.worker.inputs.fetch_hub_lora", fetch_hub_lora)
+    server.uploads["v"] = b"video"
+    request = make_input(
+        video_url="rotoscope://uploads/v",
+        loras=[{"path": "Lightricks/LTX-2-19b-IC-LoRA-Detailer@main"}, {"path": "a/style"}],
+        ic_lora="depth",
+        camera_lora="jib_up",
+    )
+    with server.connect() as api:
+        fetcher = Fetcher(Settings(data_dir=tmp_path), api, tmp_path, CHECKPOINTS["ltx-2-19b-dev"])
+        loras = fetch_inputs(request, fetcher).loras
+
+    assert asked == [
+        ("Lightricks/LTX-2-19b-IC-LoRA-Detailer", "loras.0.path"),
+        ("a/style", "loras.1.path"),
+        ("Lightricks/LTX-2-19b-IC-LoRA-Depth-Control", "ic_lora"),
+        ("Lightricks/LTX-2-19b-LoRA-Camera-Control-Jib-Up", "camera_lora"),
+    ]
+    assert [lora.in_context for lora in loras] == [True, False, True, False]

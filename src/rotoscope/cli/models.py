@@ -8,7 +8,8 @@ from rich.markup import escape
 from rich.padding import Padding
 
 from rotoscope.cli.configuration import DataDir, read_settings
-from rotoscope.generation.weights import CHECKPOINTS, GB, state_of
+from rotoscope.generation.weights import CHECKPOINTS, GB, shipped_loras, state_of
+from rotoscope.schema.input import LORA_SCHEME
 
 models = typer.Typer(help="List checkpoints and fetch their files.", invoke_without_command=True)
 
@@ -30,6 +31,9 @@ def list_models(data_dir: DataDir = None) -> None:
         size = f"{checkpoint.memory_bytes / GB:.1f} GB of memory"
         facts = escape(f"{checkpoint.description} {size}; {checkpoint.licence}.")
         console.print(Padding(facts, (0, 0, 0, 4)))
+        if loras := [f"{LORA_SCHEME}{lora}" for lora in shipped_loras(name, settings)]:
+            listed = f"LoRAs that come with it: {', '.join(loras)}."
+            console.print(Padding(escape(listed), (0, 0, 0, 4)))
 
 
 @models.command()

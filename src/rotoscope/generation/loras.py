@@ -60,6 +60,8 @@ class LoraFile:
     sha256: str
     field: str = "loras"
     """The input field it came from, such as `loras.0.path`."""
+    in_context: bool = False
+    """Known to be an IC-LoRA, whatever its metadata says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,10 +252,10 @@ def _delta(file: LoraFile, layer: str, parts: Mapping[str, Tensor], linear: nn.L
 
 
 def _in_context(file: LoraFile, metadata: Mapping[str, str]) -> bool:
-    """IC-LoRAs say by which factor their reference is smaller; other LoRAs say nothing."""
+    """IC-LoRAs say by which factor their reference is smaller, or are known by name."""
     factor = metadata.get("reference_downscale_factor")
     if factor not in (None, "1"):
         raise _incompatible(
             file, f"it wants a reference {factor} times smaller, which is not supported yet"
         )
-    return factor is not None
+    return file.in_context or factor is not None

@@ -101,9 +101,15 @@ def require_memory(checkpoint: Checkpoint, device: torch.device) -> None:
         )
 
 
+def dtype_of(checkpoint: Checkpoint, device: torch.device) -> torch.dtype:
+    """bfloat16, which LTX-2 was trained in; float32 on CPUs, and where the checkpoint needs it."""
+    if device.type == "cpu" or checkpoint.full_precision:
+        return torch.float32
+    return torch.bfloat16
+
+
 def _load(checkpoint: Checkpoint, folder: Path, device: torch.device) -> Models:
-    # bfloat16 is what LTX-2 was trained in; the small checkpoint runs on CPUs, in float32.
-    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+    dtype = dtype_of(checkpoint, device)
 
     def part(kind: Any, name: str) -> Any:
         model = kind.from_pretrained(

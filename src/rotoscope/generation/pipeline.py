@@ -4,7 +4,7 @@
 frames. It runs one generation at a time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -21,7 +21,7 @@ from rotoscope.generation.codec import (
 from rotoscope.generation.condition import Image
 from rotoscope.generation.loras import Lora, LoraFile, merged, open_lora
 from rotoscope.generation.models import Models, open_models
-from rotoscope.generation.plan import FRAME_STEP, Pass, Plan
+from rotoscope.generation.plan import FRAME_STEP, NO_REFERENCE, Pass, Plan
 from rotoscope.generation.text import encode_prompts
 from rotoscope.generation.walk import Conditions, Latents, Report, Walk
 from rotoscope.generation.weights import Checkpoint
@@ -83,7 +83,7 @@ class Pipeline:
         return Generated(
             Clip(frames_THWC, plan.fps, audio),
             loras=tuple(_facts(lora) for lora in opened),
-            warnings=tuple(_unmatched(lora) for lora in opened if lora.unmatched),
+            warnings=tuple(_warnings(plan, opened)),
         )
 
     @torch.inference_mode()
@@ -105,19 +105,15 @@ class Pipeline:
         references_BCFHW = _references(models, source_THWC, plan)
         conditions = Conditions(text, image_HWC, references_BCFHW, plan.strength)
         walk = Walk(models, conditions, plan, Generator().manual_seed(plan.seed), report)
-        with merged(models.transformer, loras):
+        with merged(models.transformer, _acting(loras, first)):
             latents = walk.down(first, walk.blank(first.size))
         if second:
             report("upsample", 0, 1)
             latents = replace(latents, video_BCFHW=upsample(models, latents.video_BCFHW))
-            with merged(models.transformer, self._refine_loras(loras, second[0])):
+            refining = [*_acting(loras, second[0]), *self._distilling]
+            with merged(models.transformer, refining):
                 latents = walk.down(second[0], latents)
         return latents
-
-    def _refine_loras(self, loras: Sequence[Lora], one: Pass) -> list[Lora]:
-        """The second pass is distilled; IC-LoRAs act in it where it sees the reference."""
-        acting = [lora for lora in loras if one.reference or not lora.in_context]
-        return [*acting, *self._distilling]
 
     @cached_property
     def _distilling(self) -> list[Lora]:
@@ -151,6 +147,24 @@ def _facts(lora: Lora) -> LoraFacts:
         rank=lora.rank,
         layers=len(lora.deltas),
     )
+
+
+def _acting(loras: Sequence[Lora], one: Pass) -> list[Lora]:
+    """The LoRAs of a pass: an IC-LoRA needs the reference."""
+    return [lora for lora in loras if one.reference or not lora.in_context]
+
+
+def _warnings(plan: Plan, loras: Sequence[Lora]) -> Iterator[Adjustment]:
+    """LoRAs that fit in part, do nothing, or disturb each other."""
+    yield from (_unmatched(lora) for lora in loras if lora.unmatched)
+    controls = [lora.file for lora in loras if lora.in_context]
+    if plan.reference is None:
+        for file in controls:
+            yield Adjustment(field=file.field, asked=file.ref, used=None, why=NO_REFERENCE)
+    elif len(controls) > 1:
+        refs, last = [file.ref for file in controls], controls[-1]
+        why = "all act on the one source, although each was made to act alone"
+        yield Adjustment(field=last.field, asked=last.ref, used=refs, why=why)
 
 
 def _unmatched(lora: Lora) -> Adjustment:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from rotoscope.generation.named_loras import ic_lora_of
 from rotoscope.generation.weights import Checkpoint
 from rotoscope.media.clip import Size, VideoInfo
 from rotoscope.schema.input import Size as AskedSize
@@ -26,6 +27,7 @@ MIN_FPS = Fraction(1)
 MAX_FPS = Fraction(60)
 NTSC_RATES = tuple(Fraction(rate * 1000, 1001) for rate in (24, 30, 48, 60))
 NTSC_TOLERANCE = Fraction(1, 1000)
+NO_REFERENCE = "an IC-LoRA acts on the source, and video_strength 0 leaves the source out"
 
 NAMED_SIZES: dict[str, Size] = {
     "square_hd": Size(1024, 1024),
@@ -147,6 +149,8 @@ def make_plan(
         warnings.note(
             "video_url", frames, reference.frames, "the source ends earlier; the rest is free"
         )
+    elif request.ic_lora_scale > 0 and (control := ic_lora_of(request)):
+        warnings.note("ic_lora", control, "none", NO_REFERENCE)
     return Plan(
         prompt=request.prompt,
         negative_prompt=request.negative_prompt,

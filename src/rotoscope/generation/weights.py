@@ -1,19 +1,26 @@
 """Checkpoints by name: what each is, where its files come from, and whether they are here.
 
-This module needs nothing but the standard library, so that the command line can list checkpoints
-anywhere; hub.py downloads them, models.py opens them. Every checkpoint is a folder in diffusers'
+This module loads no model and no torch, so that the command line can list checkpoints anywhere;
+hub.py downloads them, models.py opens them. Every checkpoint is a folder in diffusers'
 layout, one subfolder per part. Sizes are of the bfloat16 files as published;
 docs/decisions/0002 tells of the licences.
 """
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from rotoscope.errors import OperatorError
+from rotoscope.schema.input import LORA_SCHEME
 from rotoscope.settings import Settings
 
 GB = 1_000_000_000
+
+PACKAGE = Path(__file__).parent.parent
+SHIPPED = PACKAGE / "data"
 
 # Each part of a checkpoint, and the file that shows that it is there.
 PARTS: dict[str, str] = {
@@ -61,7 +68,34 @@ class Checkpoint:
     refine_lora_scale: float = 1.0
     refine_sees_reference: bool = False
     """Whether the second pass is given the source too; the published pipelines leave it out."""
+    ic_loras: Mapping[str, str]
+    """By the values of `ic_lora`; each a path as in `loras`."""
+    camera_loras: Mapping[str, str]
+    """By the values of `camera_lora`."""
+    full_precision: bool = False
+    """Kept in float32 on a GPU too, instead of the bfloat16 that LTX-2 was trained in."""
 
+
+IC_LORAS = ("canny", "depth", "pose", "detailer")
+CAMERA_LORAS = (
+    "dolly_in",
+    "dolly_out",
+    "dolly_left",
+    "dolly_right",
+    "jib_up",
+    "jib_down",
+    "static",
+)
+PUBLISHED_IC_LORAS = {
+    "canny": "Lightricks/LTX-2-19b-IC-LoRA-Canny-Control",
+    "depth": "Lightricks/LTX-2-19b-IC-LoRA-Depth-Control",
+    "pose": "Lightricks/LTX-2-19b-IC-LoRA-Pose-Control",
+    "detailer": "Lightricks/LTX-2-19b-IC-LoRA-Detailer",
+}
+PUBLISHED_CAMERA_LORAS = {
+    name: f"Lightricks/LTX-2-19b-LoRA-Camera-Control-{name.title().replace('_', '-')}"
+    for name in CAMERA_LORAS
+}
 
 CHECKPOINTS: dict[str, Checkpoint] = {
     checkpoint.name: checkpoint
@@ -78,6 +112,9 @@ CHECKPOINTS: dict[str, Checkpoint] = {
             memory_bytes=GB // 2,
             refine_lora="distilled_lora.safetensors",
             refine_sees_reference=True,
+            ic_loras={name: f"{LORA_SCHEME}ic_{name}" for name in IC_LORAS},
+            camera_loras={name: f"{LORA_SCHEME}camera_{name}" for name in CAMERA_LORAS},
+            full_precision=True,
         ),
         Checkpoint(
             name="ltx-2-19b-dev",
@@ -96,6 +133,8 @@ CHECKPOINTS: dict[str, Checkpoint] = {
                 ),
             ),
             refine_lora="ltx-2-19b-distilled-lora-384.safetensors",
+            ic_loras=PUBLISHED_IC_LORAS,
+            camera_loras=PUBLISHED_CAMERA_LORAS,
         ),
         Checkpoint(
             name="ltx-2-19b-distilled",
@@ -114,6 +153,8 @@ CHECKPOINTS: dict[str, Checkpoint] = {
                 ),
                 Source("Lightricks/LTX-2", ("latent_upsampler",)),
             ),
+            ic_loras=PUBLISHED_IC_LORAS,
+            camera_loras=PUBLISHED_CAMERA_LORAS,
         ),
     )
 }
@@ -131,7 +172,28 @@ def folder_of(name: str, settings: Settings) -> Path:
     """The folder with the files of checkpoint `name`, whether they are there or not."""
     if settings.checkpoint_dir is not None and name == settings.checkpoint:
         return settings.checkpoint_dir
+    if not find_checkpoint(name).sources:
+        name = f"{name}-{_recipe(name)[:8]}"
     return settings.data_dir / "checkpoints" / name
+
+
+@cache
+def _recipe(name: str) -> str:
+    """A hash of all that a checkpoint is made from here, so that an upgrade makes it anew."""
+    files = [*(SHIPPED / name).rglob("*.safetensors"), *Path(__file__).parent.glob(f"{name}.py")]
+    files += Path(__file__).parent.glob(f"{name}/**/*.py")
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(f"{file.relative_to(PACKAGE)} {file.stat().st_size}\n".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def shipped_loras(name: str, settings: Settings) -> dict[str, Path]:
+    """LoRAs that come with checkpoint `name`: the package's, and those of its folder's `loras`."""
+    folders = (SHIPPED / name / "loras", folder_of(name, settings) / "loras")
+    files = [file for folder in folders for file in folder.glob("*.safetensors")]
+    return {file.stem: file for file in sorted(files, key=lambda file: file.stem)}
 
 
 def state_of(name: str, settings: Settings) -> tuple[str, str]:

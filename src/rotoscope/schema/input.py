@@ -27,6 +27,8 @@ from rotoscope.errors import InvalidInputError, NotJsonError
 MODEL_ID = "ltx/ltx-2-19b/video-to-video/lora"
 UPLOAD_SCHEME = "rotoscope://uploads/"
 """How the URI of an upload begins; its id follows."""
+LORA_SCHEME = "rotoscope://loras/"
+"""How a LoRA that comes with the checkpoint is written; its name follows."""
 
 VideoSizeName = Literal[
     "auto",
@@ -118,6 +120,7 @@ class Lora(Contract):
         min_length=1,
         max_length=2048,
         description="An https URL of a .safetensors file, a Hugging Face repository (owner/name), "
+        "an upload's URI, rotoscope://loras/ and the name of one that comes with the checkpoint, "
         "or a path inside a folder that the operator listed.",
     )
     scale: float = Field(1.0, ge=0, le=4, description="How strongly the LoRA acts; 0 skips it.")

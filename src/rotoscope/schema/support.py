@@ -11,17 +11,7 @@ LIMITS: tuple[tuple[str, frozenset[object], str], ...] = (
     (
         "preprocessor",
         frozenset({"none"}),
-        'This version has no preprocessors; send a control video and leave this at "none".',
-    ),
-    (
-        "ic_lora",
-        frozenset({"match_preprocessor", "none"}),
-        'This version loads no IC-LoRA by name; give its file in loras and set this to "none".',
-    ),
-    (
-        "camera_lora",
-        frozenset({"none"}),
-        'This version loads no camera LoRA by name; give its file in loras, this as "none".',
+        'No preprocessors yet; send a control video, its kind in ic_lora, and "none" here.',
     ),
     (
         "enable_prompt_expansion",

@@ -4,13 +4,14 @@ Only what can be told without opening a connection or a file; the worker finds t
 """
 
 import os
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rotoscope.media.fetch import refusal
 from rotoscope.schema.hub import HubReference
-from rotoscope.schema.input import VideoToVideoInput
+from rotoscope.schema.input import LORA_SCHEME, VideoToVideoInput
 from rotoscope.schema.output import FieldError
 from rotoscope.schema.support import unsupported
 from rotoscope.storage import upload_id
@@ -18,9 +19,12 @@ from rotoscope.web.parts import Parts
 
 _FORMS = (
     "Give an https:// URL of a .safetensors file, a Hugging Face repository as owner/name, an "
-    "upload's rotoscope:// URI, or an absolute path inside a folder that the operator listed in "
-    "lora_folders."
+    "upload's rotoscope:// URI, rotoscope://loras/ and the name of a LoRA that comes with the "
+    "checkpoint, or an absolute path inside a folder that the operator listed in lora_folders."
 )
+
+# Which names there are depends on the checkpoint that the worker has open.
+_LORA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 Place = list[str | int]
 
@@ -62,6 +66,8 @@ def _upload_objection(uri: str, owner: str, parts: Parts) -> str | None:
 
 
 def _lora_objection(path: str, owner: str, parts: Parts) -> str | None:
+    if path.startswith(LORA_SCHEME):
+        return None if _LORA_NAME.fullmatch(path.removeprefix(LORA_SCHEME)) else _FORMS
     if path.startswith(("https://", "http://", "rotoscope:")):
         return _uri_objection(path, owner, parts)
     if path.startswith("/"):

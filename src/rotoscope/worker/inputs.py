@@ -1,20 +1,23 @@
 """The files a request names, brought into the job's folder or found in the operator's.
 
 An input is fetched from the network (media/fetch.py guards that) or copied from the server's
-uploads. A LoRA may also come from Hugging Face by its repository's name, or be read where it lies
-inside a folder that the operator listed.
+uploads. A LoRA may also come from Hugging Face by its repository's name, come with the checkpoint,
+or be read where it lies inside a folder that the operator listed.
 """
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from rotoscope.errors import FileDownloadError, JobError, LoraDownloadError
 from rotoscope.generation.hub_loras import fetch_hub_lora
 from rotoscope.generation.loras import LoraFile
+from rotoscope.generation.named_loras import is_ic_lora, named_loras, shipped_lora
+from rotoscope.generation.weights import Checkpoint
 from rotoscope.media.fetch import FetchPolicy, fetch
 from rotoscope.schema.hub import HubReference
-from rotoscope.schema.input import UPLOAD_SCHEME, Lora, VideoToVideoInput
+from rotoscope.schema.input import LORA_SCHEME, UPLOAD_SCHEME, Lora, VideoToVideoInput
 from rotoscope.settings import Settings
 from rotoscope.worker.api import WorkerApi
 
@@ -37,7 +40,10 @@ class Inputs:
 class Fetcher:
     """Brings a job's inputs into its folder, within the operator's limits."""
 
-    def __init__(self, settings: Settings, api: WorkerApi, folder: Path) -> None:
+    def __init__(
+        self, settings: Settings, api: WorkerApi, folder: Path, checkpoint: Checkpoint
+    ) -> None:
+        self.checkpoint = checkpoint
         self._settings = settings
         self._api = api
         self._folder = folder
@@ -55,20 +61,26 @@ class Fetcher:
         path = self._bring(uri, "image", self._settings.max_image_bytes, "image_url")
         return InputFile(path, sha256_of(path))
 
-    def lora(self, lora: Lora, position: int) -> LoraFile:
-        """The file a LoRA entry names.
+    def lora(self, lora: Lora, field: str) -> LoraFile:
+        """The file a LoRA entry names; `field` is the input field that it came from.
 
         Raises:
             LoraDownloadError: It is not where the path says, or not where it may be.
             FileTooLargeError: It is larger than the operator allows.
         """
-        field = f"loras.{position}.path"
-        path = self._lora_path(lora, position, field)
+        path = self._lora_path(lora, field)
         return LoraFile(
-            path=path, ref=lora.path, scale=lora.scale, sha256=sha256_of(path), field=field
+            path=path,
+            ref=lora.path,
+            scale=lora.scale,
+            sha256=sha256_of(path),
+            field=field,
+            in_context=is_ic_lora(lora.path, self.checkpoint),
         )
 
-    def _lora_path(self, lora: Lora, position: int, field: str) -> Path:
+    def _lora_path(self, lora: Lora, field: str) -> Path:
+        if lora.path.startswith(LORA_SCHEME):
+            return shipped_lora(lora.path, self.checkpoint, self._settings, field)
         if Path(lora.path).is_absolute():
             return local_lora(lora.path, self._settings.lora_folders, field)
         if reference := HubReference.parse(lora.path):
@@ -79,10 +91,10 @@ class Fetcher:
                 max_bytes=self._settings.max_lora_bytes,
                 field=field,
             )
-        return self._remote_lora(lora.path, position, field)
+        return self._remote_lora(lora.path, field)
 
-    def _remote_lora(self, uri: str, position: int, field: str) -> Path:
-        name = f"lora-{position}.safetensors"
+    def _remote_lora(self, uri: str, field: str) -> Path:
+        name = f"{field}.safetensors"
         try:
             return self._bring(
                 uri, name, self._settings.max_lora_bytes, field, failure=LoraDownloadError
@@ -119,12 +131,16 @@ def fetch_inputs(request: VideoToVideoInput, fetcher: Fetcher) -> Inputs:
     return Inputs(
         video=fetcher.video(request.video_url),
         image=fetcher.image(request.image_url) if request.image_url else None,
-        loras=tuple(
-            fetcher.lora(lora, position)
-            for position, lora in enumerate(request.loras)
-            if lora.scale > 0
-        ),
+        loras=tuple(_loras(request, fetcher)),
     )
+
+
+def _loras(request: VideoToVideoInput, fetcher: Fetcher) -> Iterator[LoraFile]:
+    for position, lora in enumerate(request.loras):
+        if lora.scale > 0:
+            yield fetcher.lora(lora, f"loras.{position}.path")
+    for named in named_loras(request, fetcher.checkpoint):
+        yield fetcher.lora(named.lora, named.field)
 
 
 def local_lora(path: str, folders: tuple[Path, ...], field: str) -> Path:

@@ -58,7 +58,7 @@ class Bench:
 def run(job: Assignment, bench: Bench, folder: Path, report: Report) -> Outcome:
     """Make the clip that `job` asks for and store it; what stays behind is in `folder`."""
     report.begin("fetch")
-    inputs = fetch_inputs(job.input, Fetcher(bench.settings, bench.api, folder))
+    inputs = fetch_inputs(job.input, _fetcher(bench, folder))
     report.begin("read")
     info = probe(inputs.video.path)
     plan = make_plan(job.input, info, bench.model.checkpoint, max_area=bench.settings.max_area)
@@ -77,6 +77,10 @@ def run(job: Assignment, bench: Bench, folder: Path, report: Report) -> Outcome:
         metrics=report.seconds(),
         manifest=manifest_of(job.model_id, bench.model.checkpoint, plan, inputs, made.loras),
     )
+
+
+def _fetcher(bench: Bench, folder: Path) -> Fetcher:
+    return Fetcher(bench.settings, bench.api, folder, bench.model.checkpoint)
 
 
 def read_source(video: InputFile, plan: Plan) -> Frames | None:
