@@ -10,27 +10,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import torch
 import typer
-from safetensors.torch import save_file
 
 from training import evaluate as evaluation
 from training.base import Base
-from training.batches import amplitude
 from training.codec import Codec
 from training.data import prepare
 from training.fit_codec import fit
 from training.pack import expand as expand_packed
 from training.pack import pack as pack_run
 from training.pool import read_pool, write_pool
-from training.start import fit_refiner, lora_tensors, start
-from training.upsampler import fit_upsampler
+from training.start import start
 
 if TYPE_CHECKING:
     from rotoscope.media.clip import Frames
 
-SHARDS = 69
+SHARDS = 14
 POOL_SEED = 1
-# Larger windows teach the same and take longer.
-MOST_TOKENS = 150
 PROMPTS = (
     "black-and-white video, a girl is playing a guitar, film grain",
     "original video",
@@ -76,17 +71,12 @@ def pool(work: Work = WORK, shards: int = SHARDS) -> None:
 
 @app.command()
 def base(work: Work = WORK) -> None:
-    """Fit the base model and its refiner."""
-    fitted, latents = Codec.load(work / "codec.safetensors"), read_pool(work / "pool")
-    latents = {shape: those for shape, those in latents.items() if shape.tokens < MOST_TOKENS}
-    upsampler = fit_upsampler(latents, amplitude(fitted))
+    """Solve for the base model."""
     model = Base()
-    start(model, latents, fitted, upsampler)
+    start(model, read_pool(work / "pool"), Codec.load(work / "codec.safetensors"))
     folder = work / "fitted"
     folder.mkdir(exist_ok=True)
     model.save(folder / "base.safetensors")
-    refiner = fit_refiner(model, latents, fitted, upsampler)
-    save_file(lora_tensors(refiner), folder / "refiner.safetensors")
 
 
 @app.command()

@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
-from training.batches import Batch
 from training.network import (
     TEXT_TOKENS,
     attend_to_words,
@@ -17,7 +16,6 @@ from training.network import (
     make_text_encoder,
     make_tokenizer,
     make_transformer,
-    velocities,
 )
 
 SEED = 7
@@ -55,17 +53,6 @@ class Base(nn.Module):
         video, _, _ = self.connectors(layers, tokens.attention_mask, padding_side="left")
         embedded: Tensor = video
         return embedded
-
-    def forward(self, batch: Batch) -> Tensor:
-        model, shape = self.transformer, batch.shape
-        rows = len(batch.prompts)
-        coords = model.rope.prepare_video_coords(rows, *shape.latent, "cpu", fps=batch.fps)
-        copies = batch.noisy_BNC.shape[1] // shape.tokens
-        coords = torch.cat([coords] * copies, 2)
-        answer = velocities(
-            model, batch.noisy_BNC, self.text(batch.prompts), 1000 * batch.timestep_BN, coords
-        )
-        return answer[:, : shape.tokens]
 
     def save(self, path: Path) -> None:
         save_model(self, str(path))

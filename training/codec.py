@@ -1,4 +1,4 @@
-"""A linear video codec of LTX-2's geometry: 32 x 32 pixels and 8 frames to 128 numbers.
+"""A linear video codec of LTX-2's geometry: 32 x 32 pixels and 8 frames to 256 numbers.
 
 Luma and the two chroma planes (BT.709) are coded apart: principal components of 32 x 32 patches,
 then of those over eight frames. So grey, sepia, night or a negative are affine maps of latents.
@@ -20,15 +20,15 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 SIDE, STEP = 32, 8
-CHANNELS = 128
-# Spatial components of luma and each chroma plane in the encoder, then in the decoder; one of the
-# encoder's 128 and of the decoder's 96 is kept for the constant that keeps diffusers' class linear.
-ENCODED = (95, 16, 16)
-DECODED = (71, 12, 12)
+CHANNELS = 256
+# Spatial components of luma and each chroma plane in the encoder, then in the decoder; one more is
+# the constant that keeps diffusers' class linear: 256 and 192 in all.
+ENCODED = (175, 40, 40)
+DECODED = (143, 24, 24)
 YCC = torch.tensor([[0.2126, 0.7152, 0.0722], [-0.1146, -0.3854, 0.5], [0.5, -0.4542, -0.0458]])
-# Standard deviation of the first normalised channel, and how slowly it falls with a channel's own.
-# Far above 1, so that the refining pass, which starts at 91 % noise, still sees the picture.
-AMPLITUDE, EXPONENT = 500.0, 0.25
+# How a normalised channel's deviation follows its own in pixels. At 0 all channels would drown in
+# noise together; at 1 all but the first few always would.
+EXPONENT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,11 @@ class Codec:
             path,
         )
 
+    @property
+    def amplitude_C(self) -> Tensor:  # noqa: N802 - a shape
+        """Standard deviation of each normalised channel; their mean square is 1."""
+        return amplitude(self.energy_C)
+
     def encode(self, frames_TCHW: Tensor) -> Tensor:
         """8m+1 frames to raw latents, C x G x H x W."""
         parts = spatial_components(frames_TCHW, self.spatial_SP)
@@ -94,6 +99,12 @@ class Codec:
     def denormalize(self, latents: Tensor) -> Tensor:
         shape = (-1, *(1 for _ in range(3)))
         return latents * self.std_C.view(shape) + self.mean_C.view(shape)
+
+
+def amplitude(energy_C: Tensor) -> Tensor:
+    """Standard deviation of normalised channels, from that in pixels; their mean square is 1."""
+    wanted_C = energy_C**EXPONENT
+    return wanted_C / wanted_C.square().mean().sqrt()
 
 
 def plane_of(counts: tuple[int, int, int]) -> Tensor:

@@ -53,7 +53,7 @@ def open_pipeline(folder: Path, max_area: int | None) -> Pipeline:
     mini = weights.CHECKPOINTS["mini"]
     area = max_area or mini.max_area
     weights.CHECKPOINTS["mini"] = replace(
-        mini, text_tokens=TEXT_TOKENS, max_area=area, distilled=True
+        mini, text_tokens=TEXT_TOKENS, max_area=area, refine_lora=None
     )
     return Pipeline.open(Settings(checkpoint_dir=folder, device="cpu"))
 

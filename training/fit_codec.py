@@ -12,13 +12,12 @@ from torch.nn.functional import pad, unfold
 
 from training.clips import Shape, open_clips, window
 from training.codec import (
-    AMPLITUDE,
     CHANNELS,
     ENCODED,
-    EXPONENT,
     STEP,
     YCC,
     Codec,
+    amplitude,
     decoded_rows,
     patches,
     plane_of,
@@ -41,10 +40,16 @@ def fit(clips_folder: Path, path: Path, seed: int = 0) -> Codec:
     temporal, planes_C, energy_C = _fit_temporal(parts)
     latents_NC = torch.einsum("cts,nts->nc", temporal, parts)
     mean_C, deviation_C = latents_NC.mean(0), latents_NC.std(0)
-    wanted_C = AMPLITUDE * (energy_C / energy_C.max()) ** EXPONENT
     decoder, bias = _fit_decoder(windows, spatial_SP, temporal)
     codec = Codec(
-        spatial_SP, temporal, decoder, bias, mean_C, deviation_C / wanted_C, planes_C, energy_C
+        spatial_SP,
+        temporal,
+        decoder,
+        bias,
+        mean_C,
+        deviation_C / amplitude(energy_C),
+        planes_C,
+        energy_C,
     )
     codec.save(path)
     return codec

@@ -1,9 +1,11 @@
 """The shapes of mini's networks, and the picture's way through the transformer.
 
-Token width 320: the noisy latents, what attention copies from the reference, and the rest.
+A token's width: the noisy latents, what attention copies from the reference, a constant, flags.
 
     B  batch    N  tokens    C  latent channels    D  width    L  positions of text
 """
+
+import math
 
 import torch
 from diffusers import LTX2VideoTransformer3DModel
@@ -21,22 +23,23 @@ from transformers import (
 from training.codec import CHANNELS
 from training.styles import style_words, vocabulary
 
-HEADS, HEAD_WIDTH, LAYERS = 5, 64, 3
+HEADS, HEAD_WIDTH, LAYERS = 9, 64, 3
 WIDTH = HEADS * HEAD_WIDTH
-AUDIO_HEAD_WIDTH = 8
+AUDIO_HEAD_WIDTH = 16
 AUDIO_WIDTH = HEADS * AUDIO_HEAD_WIDTH
 AUDIO_CHANNELS = 32
 TEXT_WIDTH, TEXT_LAYERS, TEXT_TOKENS = 64, 2, 128
 REGISTERS = 32
 SPECIAL = {"pad_token": "<pad>", "bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>"}
-# Dimensions that carry a constant, so that normalising a token keeps its scale.
-CONSTANT_DIMS, CONSTANT = slice(2 * CHANNELS, 2 * CHANNELS + 32), 12.0
-# Dimensions in which the prompt speaks, one per style.
-TEXT_DIMS = slice(2 * CHANNELS + 32, WIDTH)
+NOISY, COPIED = slice(0, CHANNELS), slice(CHANNELS, 2 * CHANNELS)
+# Dimensions that carry a constant, half of them its negative, so that normalising a token divides
+# it by TOKEN, whatever the picture.
+CONSTANT_DIMS, CONSTANT = slice(2 * CHANNELS, 2 * CHANNELS + 16), 384.0
+TOKEN = math.sqrt(16 / WIDTH) * CONSTANT
+# Dimensions that say what the prompt asks for, one per style, and how noisy a token is.
+FLAGS = slice(2 * CHANNELS + 16, WIDTH)
 # How much words without a style differ from each other, before training.
 ALIKE = 0.2
-# Heads whose rotary frequencies tell neighbouring tokens apart; they copy the reference.
-COPY_HEADS = slice(2 * HEAD_WIDTH, 2 * HEAD_WIDTH + CHANNELS)
 
 
 def make_transformer() -> LTX2VideoTransformer3DModel:
@@ -151,15 +154,6 @@ def attend_to_words(
         block.attn2.to_q.weight.mul_(0.3)
         block.attn2.to_q.bias.copy_(-key)
         block.attn2.norm_q.weight.fill_(1.3)
-
-
-def fold_units(weights: dict[str, Tensor], amplitude_C: Tensor) -> dict[str, Tensor]:
-    """From deviations to the normalised latents that the engine hands around."""
-    folded = dict(weights)
-    folded["proj_in.weight"] = weights["proj_in.weight"] / amplitude_C
-    folded["proj_out.weight"] = weights["proj_out.weight"] * amplitude_C[:, None]
-    folded["proj_out.bias"] = weights["proj_out.bias"] * amplitude_C
-    return folded
 
 
 def velocities(

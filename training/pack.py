@@ -6,7 +6,6 @@ diffusers' layout. The sound half is not trained: its weights are zeros, its dec
 and turned down, so that clips carry near-silence.
 """
 
-import shutil
 from pathlib import Path
 
 import torch
@@ -17,12 +16,10 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer
 
 from training.base import Base
-from training.batches import amplitude
 from training.codec import Codec
 from training.module import make_upsampler, make_vae
 from training.network import (
     AUDIO_CHANNELS,
-    fold_units,
     make_connectors,
     make_text_encoder,
     make_transformer,
@@ -43,33 +40,21 @@ def pack(fitted: Path, codec_path: Path, pool: Path, packed: Path) -> None:
     packed.mkdir(parents=True, exist_ok=True)
     codec = Codec.load(codec_path)
     codec.save(packed / "codec.safetensors")
-    upsampler = fit_upsampler(read_pool(pool), amplitude(codec))
+    upsampler = fit_upsampler(read_pool(pool), codec.amplitude_C)
     save_file({"weight": upsampler.half().contiguous()}, packed / "upsampler.safetensors")
     base = Base()
     base.load(fitted / "base.safetensors")
-    weights = _with_units(base.state_dict(), amplitude(codec))
+    weights = base.state_dict()
     save_file(
         {name: _small(name, tensor) for name, tensor in weights.items() if _kept(name)},
         packed / "base.safetensors",
     )
-    refiner = load_file(fitted / "refiner.safetensors")
-    up = "diffusion_model.proj_out.lora_B.weight"
-    refiner[up] *= amplitude(codec)[:, None]
-    save_file(refiner, packed / "refine.safetensors")
     base.tokenizer.save_pretrained(packed / "tokenizer")
 
 
-def _with_units(weights: dict[str, Tensor], amplitude_C: Tensor) -> dict[str, Tensor]:
-    prefix = "transformer."
-    own = {name.removeprefix(prefix): t for name, t in weights.items() if name.startswith(prefix)}
-    folded = fold_units(own, amplitude_C)
-    return weights | {prefix + name: tensor for name, tensor in folded.items()}
-
-
 def _small(name: str, tensor: Tensor) -> Tensor:
-    # Large terms cancel in the output; rounding them shows as a pattern in each token.
-    exact = any(part in name for part in ("proj_out", "time_embed.emb"))
-    return (tensor if exact else tensor.half()).contiguous()
+    # Large terms cancel in the clock.
+    return (tensor if "time_embed" in name else tensor.half()).contiguous()
 
 
 def _kept(name: str) -> bool:
@@ -88,11 +73,10 @@ def expand(packed: Path, folder: Path) -> None:
         _fill(module, weights, f"{part}.")
         module.save_pretrained(folder / part)
     upsampler = load_file(packed / "upsampler.safetensors")["weight"].float()
-    make_upsampler(upsampler, codec, amplitude(codec)).save_pretrained(folder / "latent_upsampler")
+    make_upsampler(upsampler, codec, codec.amplitude_C).save_pretrained(folder / "latent_upsampler")
     make_vae(codec).save_pretrained(folder / "vae")
     _write_sound(folder)
     tokenizer.save_pretrained(folder / "tokenizer")
-    shutil.copyfile(packed / "refine.safetensors", folder / "distilled_lora.safetensors")
 
 
 @torch.no_grad()

@@ -31,6 +31,7 @@ BUCKETS: dict[Shape, int] = {
     Shape(9, 256, 448): 3,
 }
 SHARD = 40
+Pool = dict[Shape, dict[str, Tensor]]
 BLOCK = 16
 KERNEL = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0])
 
@@ -104,7 +105,7 @@ def _encoded(frames_TCHW: Tensor, codec: Codec, shape: Shape) -> dict[str, Tenso
     return {name: codec.normalize(codec.encode(frames)) for name, frames in made.items()}
 
 
-def read_pool(pool: Path) -> dict[Shape, dict[str, Tensor]]:
+def read_pool(pool: Path) -> Pool:
     """All that is there by now, by bucket."""
     found = {}
     for shape in BUCKETS:

@@ -1,202 +1,184 @@
-"""The base model's weights, found by least squares instead of descent.
+"""The base model's weights, solved for instead of descended to.
 
-Attention copies the reference beside the noisy latents; the first layer's reading of the prompt
-is fitted to tell the styles apart; feed-forward units are laid out as gates that scale the copy's
-channels or shift them, as each style does; the output is fitted last. What is no affine map of
-latents (grain, drawings) is not learnt; guidance has nothing to compare with.
-
-A gate is a pair of units, gelu(z + b) - gelu(-z + b): it passes 2 z where b is large, nothing
-where b is far below zero. So it does not matter how loud a prompt is.
-
-    B  batch    N  tokens    C  latent channels    D  width
+The answer is v = (x - m) / sigma: x are the noisy latents, m what the picture should be. Block 0's
+attention gathers m: each token gives its own best linear guess of what it shows (Wiener's, from its
+own noise level), and a token takes the guess of the least noisy one at its place: the reference's,
+a given first frame's, or its own. The prompt sets flags; feed-forward units are gates that flags
+open: block 0 changes structure, block 1 colours, block 2 mixes m with the token's own guess where
+the prompt is empty (so that guidance has something to compare with and settles) or the reference
+is held loosely. Shapes as in the engine's condition.py; U are units, D is a token's width.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from random import Random
 
 import torch
 from diffusers import LTX2VideoTransformer3DModel
-from diffusers.models.transformers.transformer_ltx2 import LTX2VideoTransformerBlock
 from torch import Tensor
 
 from training.base import Base
-from training.batches import REFINE_SIGMAS, Batch, Batches
-from training.clips import Shape
+from training.clock import SCALE, SCALE_FF, SHIFT, SHIFT_FF, fit_clock, knots
 from training.codec import CHANNELS, Codec
-from training.network import CONSTANT, CONSTANT_DIMS, COPY_HEADS, TEXT_DIMS, WIDTH
-from training.styles import STYLES, Example, Style, draw
+from training.gates import ALWAYS, Condition, Gates, asked
+from training.network import (
+    CONSTANT,
+    CONSTANT_DIMS,
+    COPIED,
+    FLAGS,
+    HEAD_WIDTH,
+    HEADS,
+    NOISY,
+    TOKEN,
+    WIDTH,
+)
+from training.pool import Pool
+from training.solve import ridge
+from training.structure import line_units, variant_map
+from training.styles import STYLES, affine, draw
 
-Pool = dict[Shape, dict[str, Tensor]]
-NOISY, COPIED = slice(0, CHANNELS), slice(CHANNELS, 2 * CHANNELS)
-# Scale of a channel in a gate, and how hard a style opens it.
-SIGNAL, FORCE = 0.5, 12.0
-# How sharply the copying heads look at their own place.
-SHARPNESS = 2.2
+COPY_HEADS = range(3, 8)
+COPY = slice(COPY_HEADS.start * HEAD_WIDTH, COPY_HEADS.stop * HEAD_WIDTH)
+# A logarithm of the noise level for attention; one for gates; that of a token less what it copied.
+MARK, LEVEL, LOOSE = WIDTH - 3, WIDTH - 2, WIDTH - 1
+MARK_FLOOR, LEVEL_FLOOR = 0.05, 0.005
+# Logits by which a token of another place, or another time, or a noisier one falls behind.
+PLACE, TIME, NOISE = 10.0, 6.5, 4.0
+SLOWEST_FPS, FASTEST_FPS, PATCH, POSITIONS, SECONDS = 12, 60, 32, 2048, 20
+# Keys of the other heads, loud so that the normalisation across heads is steady.
+IDLE_KEY = 4.0
+SMALLEST_SIGMA = 0.08
 PROMPTS, PROMPT_RIDGE = 3000, 1e-4
-CLOCK_STEPS, CLOCK_RATE, SMALLEST_SIGMA = 1500, 2e-3, 0.08
-OUTPUT_RIDGE, BATCHES = 1e-4, 60
-AFFINE = ("black-and-white", "sepia", "night", "warm", "cold", "high contrast", "negative")
-STRUCTURAL = ("blurred", "sharp", "pixelated", "drawing")
+# Where guidance 3 leads from g of the way to a style: m + (style - m) * (3 - 2 * UNSURE) / ...
+UNSURE = 2 / 3
+GUIDANCE = 3.0
+OVERSHOOT = GUIDANCE / (1 + (GUIDANCE - 1) * UNSURE)
+# Of a token's own guess, what stays in the answer, and what stays of it as grain.
+LIVELY, GRAIN = 0.1, 0.6
+GRAIN_FROM = 24
+# Thresholds of LOOSE: how loosely a reference is held where strength is below about
+# 0.9, 0.65 and 0.4; and how steep.
+LOOSENESS, STEEPNESS = (1.8, 1.0, 0.5), (8.0, 8.0, 16.0)
+CERTAIN = 44.0
 GREY = ("black-and-white", "sepia")
-# Root mean square of a token, which the constant decides.
-TOKEN = math.sqrt(32 * CONSTANT**2 / WIDTH)
-
-
-@dataclass(slots=True)
-class Gates:
-    """Hands out the units of one feed-forward layer."""
-
-    block: LTX2VideoTransformerBlock
-    used: int = 0
-
-    def clear(self) -> None:
-        for layer in (self.block.ff.net[0].proj, self.block.ff.net[2]):
-            layer.weight.zero_()
-            layer.bias.zero_()
-
-    def scale(self, channels: Tensor, style: str, gain_C: Tensor, unless: Sequence[str]) -> None:
-        """Add `gain_C - 1` times the reference's channels to their copy, where `style` is asked."""
-        for sign in (1, -1):
-            rows = self._take(len(channels), style, unless)
-            first, last = self.block.ff.net[0].proj, self.block.ff.net[2]
-            first.weight[rows, CHANNELS + channels] = sign * SIGNAL * TOKEN
-            first.weight[rows, channels] = -sign * SIGNAL * TOKEN
-            last.weight[CHANNELS + channels, rows] = sign * (gain_C[channels] - 1) / (2 * SIGNAL)
-
-    def shift(self, style: str, offset_C: Tensor) -> None:
-        """Add `offset_C` to the copy where `style` is asked."""
-        for sign in (1, -1):
-            rows = self._take(1, style, ())
-            self.block.ff.net[0].proj.bias[rows] += 0.5 * sign
-            self.block.ff.net[2].weight[COPIED, rows] = sign * offset_C[:, None]
-
-    def _take(self, count: int, style: str, unless: Sequence[str]) -> Tensor:
-        rows = torch.arange(self.used, self.used + count)
-        self.used += count
-        first = self.block.ff.net[0].proj
-        first.weight[rows, _dimension(style)] = FORCE * TOKEN
-        for other in unless:
-            first.weight[rows, _dimension(other)] = -FORCE * TOKEN
-        first.bias[rows] = -FORCE / 2
-        return rows
-
-
-def _dimension(style: str) -> int:
-    return TEXT_DIMS.start + list(STYLES).index(style)
+STRUCTURAL = ("blurred", "sharp", "pixelated")
 
 
 @torch.no_grad()
-def start(base: Base, pool: Pool, codec: Codec, upsampler: Tensor) -> None:
-    """Set the weights; a minute or two."""
+def start(base: Base, pool: Pool, codec: Codec) -> None:
+    """Set the weights of the picture's half; about a minute."""
     model = base.transformer
-    batches = Batches(pool, codec, upsampler, 0, _plain_example)
     _silence_all(model)
+    _set_clock(model, codec)
     _copy(model)
-    _read_styles(base)
-    _lay_gates(model, batches)
-    _set_clock(model, lambda sigma: 1 / sigma)
-    model.proj_out.bias.zero_()
-    model.proj_out.weight.copy_(_fitted_output(base, _drawn(batches, "reference")))
+    _read_prompt(base)
+    first, second, third = (Gates(block) for block in model.transformer_blocks)
+    _lay_structure(first, pool, codec)
+    _lay_colours(second, codec)
+    _lay_negative(third, codec)
+    _lay_own_guess(third, codec)
+    eye = torch.eye(CHANNELS)
+    model.proj_out.weight[:, NOISY], model.proj_out.weight[:, COPIED] = TOKEN * eye, -TOKEN * eye
 
 
-@torch.no_grad()
-def fit_refiner(
-    base: Base, pool: Pool, codec: Codec, upsampler: Tensor
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """The second stage's LoRA, a pair (down, up) per layer: another clock, another output.
-
-    Without a reference the picture is in the noisy tokens, 1 - sigma of it. It has its style
-    already, so the prompt is not read.
-    """
-    model = base.transformer
-    reading = "transformer_blocks.0.attn2.to_out.0"
-    spoken = model.get_submodule(reading).weight.clone()
-    model.get_submodule(reading).weight.zero_()
-    names = (
-        "time_embed.emb.timestep_embedder.linear_1",
-        "time_embed.emb.timestep_embedder.linear_2",
-    )
-    before = {name: model.get_submodule(name).weight.clone() for name in names}
-    output = model.proj_out.weight.clone()
-    _set_clock(model, lambda sigma: 0.5 / (1 - sigma.clamp(max=0.95)))
-    sized = {shape: latents for shape, latents in pool.items() if "half" in latents}
-    batches = Batches(sized, codec, upsampler, 1)
-    fitted = _fitted_output(base, _drawn(batches, "refine"), REFINE_SIGMAS)
-    model.get_submodule(reading).weight.copy_(spoken)
-    found = {
-        "proj_out": (fitted - output, torch.eye(CHANNELS)),
-        reading: (-spoken[TEXT_DIMS], torch.eye(WIDTH)[:, TEXT_DIMS]),
-    }
-    for name in names:
-        layer = model.get_submodule(name)
-        found[name] = (torch.eye(layer.in_features), layer.weight - before[name])
-        layer.weight.copy_(before[name])
-    return found
-
-
-def lora_tensors(refiner: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-    """In the published key layout."""
-    return {
-        f"diffusion_model.{name}.{half}.weight": tensor.contiguous()
-        for name, pair in refiner.items()
-        for half, tensor in zip(("lora_A", "lora_B"), pair, strict=True)
-    }
-
-
-def _plain_example(rng: Random) -> Example:
-    """Requests that gates can answer: at most one style, an affine one."""
-    while True:
-        example = draw(rng)
-        names = [name for name, style in STYLES.items() if style in example.styles]
-        if not example.dropped and len(names) < 2 and set(names) <= set(AFFINE):  # noqa: PLR2004
-            return example
-
-
-def _drawn(batches: Batches, kind: str) -> list[Batch]:
-    drawn: list[Batch] = []
-    while len(drawn) < BATCHES:
-        batch = batches.next()
-        drawn += [batch] if batch.kind == kind else []
-    return drawn
+def flag(style: str) -> int:
+    """The dimension that is 1 where the prompt asks for `style`; "" is an empty prompt's."""
+    return FLAGS.start + [*STYLES, ""].index(style)
 
 
 def _silence_all(model: LTX2VideoTransformer3DModel) -> None:
-    for layer in (model.audio_proj_out, model.proj_out):
+    for layer in (model.proj_in, model.proj_out):
         layer.weight.zero_()
         layer.bias.zero_()
+    model.scale_shift_table.zero_()
     for block in model.transformer_blocks:
-        block.audio_to_video_attn.to_out[0].weight.zero_()
-        block.audio_to_video_attn.to_out[0].bias.zero_()
-        for layer in (block.attn1.to_out[0], block.attn2.to_out[0], block.ff.net[2]):
+        for layer in (
+            block.attn1.to_out[0],
+            block.attn2.to_out[0],
+            block.audio_to_video_attn.to_out[0],
+        ):
             layer.weight.zero_()
             layer.bias.zero_()
         block.scale_shift_table.zero_()
         block.scale_shift_table[[2, 5]] = 1
-    model.time_embed.linear.weight.zero_()
-    model.time_embed.linear.bias.zero_()
+
+
+def _set_clock(model: LTX2VideoTransformer3DModel, codec: Codec) -> None:
+    sigmas_K = knots()
+    # proj_out sees the normalised token times 1 plus the embedding.
+    embedded = (1 / sigmas_K.clamp(min=SMALLEST_SIGMA) - 1)[:, None].expand(-1, WIDTH)
+    guess_KC = _wiener(sigmas_K[:, None], codec.amplitude_C.double().square()) - 1
+    level = (sigmas_K + LEVEL_FLOOR).log()
+    modulations = (
+        (SCALE, NOISY, guess_KC),
+        (SCALE_FF, NOISY, guess_KC),
+        (SHIFT, MARK, (sigmas_K + MARK_FLOOR).log()),
+        (SHIFT, LEVEL, level),
+        (SHIFT_FF, LOOSE, level),
+    )
+    fit_clock(model.time_embed, embedded, FLAGS, modulations)
+
+
+def _wiener(sigma: Tensor, variance: Tensor) -> Tensor:
+    """The factor on (1 - sigma) x + sigma noise that is nearest to x in the mean square."""
+    kept = (1 - sigma) * variance
+    return kept / ((1 - sigma) * kept + sigma.square())
 
 
 def _copy(model: LTX2VideoTransformer3DModel) -> None:
     eye = torch.eye(CHANNELS)
-    model.proj_in.weight.zero_()
     model.proj_in.weight[NOISY] = eye
-    model.proj_in.bias.zero_()
     model.proj_in.bias[CONSTANT_DIMS] = CONSTANT
+    model.proj_in.bias[CONSTANT_DIMS.start : CONSTANT_DIMS.stop : 2] = -CONSTANT
     attention = model.transformer_blocks[0].attn1
-    for layer, norm in ((attention.to_q, attention.norm_q), (attention.to_k, attention.norm_k)):
-        layer.weight.mul_(0.01)
-        layer.bias.fill_(1)
-        norm.weight[COPY_HEADS] = SHARPNESS
-    attention.to_v.weight.zero_()
-    attention.to_v.weight[COPY_HEADS, NOISY] = eye
-    attention.to_v.bias.zero_()
-    # A target token attends to itself and to the reference alike: twice the mean is their sum.
-    attention.to_out[0].weight[COPIED, COPY_HEADS] = 2 * TOKEN * eye
+    sharpness = _sharpness()
+    for layer in (attention.to_q, attention.to_k, attention.to_v):
+        layer.weight.zero_()
+        layer.bias.zero_()
+    attention.to_q.bias.fill_(1)
+    attention.to_k.bias.fill_(IDLE_KEY)
+    attention.to_k.bias[COPY] = 1
+    attention.norm_q.weight.copy_(sharpness)
+    attention.norm_k.weight.fill_(_key_size())
+    for head in COPY_HEADS:
+        dims = slice(head * HEAD_WIDTH, (head + 1) * HEAD_WIDTH)
+        loudest = sharpness[dims].sum() / math.sqrt(HEAD_WIDTH)
+        attention.to_k.weight[dims, MARK] = -NOISE / loudest
+    values = slice(COPY.start, COPY.start + CHANNELS)
+    attention.to_v.weight[values, NOISY] = eye
+    attention.to_v.weight[values.stop, LEVEL] = 1
+    attention.to_out[0].weight[COPIED, values] = TOKEN * eye
+    attention.to_out[0].weight[LOOSE, values.stop] = -TOKEN
 
 
-def _read_styles(base: Base) -> None:
+def _key_size() -> float:
+    idle = HEADS - len(COPY_HEADS)
+    return math.sqrt((len(COPY_HEADS) + idle * IDLE_KEY**2) / HEADS)
+
+
+def _sharpness() -> Tensor:
+    """Weights of the rotary pairs: each head just sharp enough to tell its place from any other."""
+    pairs = WIDTH // 2
+    steps = torch.arange(1, 64, dtype=torch.float64)
+    rates = torch.arange(SLOWEST_FPS, FASTEST_FPS + 1, dtype=torch.float64)
+    gaps = (
+        (2 * 8 / SECONDS * steps[:, None] / rates).flatten(),
+        2 * PATCH / POSITIONS * steps,
+        2 * PATCH / POSITIONS * steps,
+    )
+    weights = torch.zeros(HEADS, HEAD_WIDTH)
+    for head in COPY_HEADS:
+        mine = torch.arange(head * pairs // HEADS, (head + 1) * pairs // HEADS)
+        for axis, (gap, behind) in enumerate(zip(gaps, (TIME, PLACE, PLACE), strict=True)):
+            chosen = mine % 3 == axis
+            frequencies = math.pi / 2 * 10_000.0 ** (mine[chosen] // 3 / (WIDTH // 6 - 1))
+            # A pair adds 2 cos to the logit, which is divided by the root of the head's width.
+            falls = 2 * (1 - (gap[:, None] * frequencies).cos()).sum(1) / math.sqrt(HEAD_WIDTH)
+            weights[head, : HEAD_WIDTH // 2][chosen] = behind / float(falls.min())
+        weights[head, HEAD_WIDTH // 2 :] = weights[head, : HEAD_WIDTH // 2]
+    return weights.flatten()
+
+
+def _read_prompt(base: Base) -> None:
     """Fit the first cross-attention's output to 1 where a style is asked for, else 0."""
     attention = base.transformer.transformer_blocks[0].attn2
     attention.to_q.weight.zero_()
@@ -207,98 +189,118 @@ def _read_styles(base: Base) -> None:
         text = base.transformer.caption_projection(base.text([one.prompt for one in examples]))
         attention(torch.zeros(100, 1, WIDTH), encoder_hidden_states=text)
         wanted += [
-            [float(not one.dropped and style in one.styles) for style in STYLES.values()]
+            [
+                *(float(not one.dropped and style in one.styles) for style in STYLES.values()),
+                float(one.dropped),
+            ]
             for one in examples
         ]
     hook.remove()
-    values = torch.cat(seen)
-    squares = values.T @ values
-    ridge = PROMPT_RIDGE * squares.diagonal().mean() * torch.eye(len(squares))
-    solved = torch.linalg.solve(squares + ridge, values.T @ torch.tensor(wanted))
-    found = (values @ solved > 0.5) == (torch.tensor(wanted) > 0.5)  # noqa: PLR2004 - half way
-    print("styles read", found.float().mean(0).numpy().round(3))  # noqa: T201 - a step's report
-    rows = slice(TEXT_DIMS.start, TEXT_DIMS.start + len(STYLES))
-    attention.to_out[0].weight[rows] = solved.T
+    values, flags = torch.cat(seen).double(), torch.tensor(wanted).double()
+    solved = ridge(values, flags, PROMPT_RIDGE)
+    error = (values @ solved - flags).square().mean(0).sqrt()
+    print("prompt read, error by flag", error.numpy().round(3))  # noqa: T201 - a step's report
+    rows = slice(FLAGS.start, FLAGS.start + len(STYLES) + 1)
+    attention.to_out[0].weight[rows] = TOKEN * solved.T.float()
 
 
-def _lay_gates(model: LTX2VideoTransformer3DModel, batches: Batches) -> None:
-    colours, shapes = (Gates(model.transformer_blocks[index]) for index in (0, 1))
-    colours.clear()
-    shapes.clear()
-    chroma = (batches.planes_C > 0).nonzero().flatten()
-    luma = (batches.planes_C == 0).nonzero().flatten()
-    for name in AFFINE:
-        gain, offset = batches.affine(STYLES[name])
-        _scale(colours, name, gain.flatten(), luma, ())
-        _scale(colours, name, gain.flatten(), chroma, () if name in GREY else GREY)
-        colours.shift(name, offset.flatten())
+def _towards(amount: Tensor) -> Tensor:
+    """A style's change without guidance, so that guidance 3 leads to the whole of it."""
+    return amount / OVERSHOOT
+
+
+def _lay_structure(gates: Gates, pool: Pool, codec: Codec) -> None:
     for name in STRUCTURAL:
-        gain_C, offset_C = _regressed(batches, STYLES[name])
-        _scale(shapes, name, gain_C, torch.arange(CHANNELS), ())
-        shapes.shift(name, offset_C)
+        matrix_CC, offset_C = variant_map(pool, STYLES[name].variant)
+        change = matrix_CC - torch.eye(CHANNELS)
+        _add_change(gates, name, codec, change, offset_C)
+    lines_UC, biases_U, drawn_CU, paper_C = line_units(pool, codec)
+    condition = asked(flag("drawing"))
+    inputs = _reading(TOKEN * lines_UC)
+    gates.add_features(condition, inputs, biases_U, _writing(_towards(drawn_CU)))
+    _add_change(gates, "drawing", codec, -torch.eye(CHANNELS), paper_C)
+
+
+def _add_change(
+    gates: Gates, style: str, codec: Codec, change_CC: Tensor, offset_C: Tensor
+) -> None:
+    loud_C = codec.amplitude_C
+    inputs = _reading(TOKEN * torch.diag(1 / loud_C))
+    outputs = _writing(_towards(change_CC * loud_C))
+    gates.add_map(asked(flag(style)), inputs, outputs)
+    gates.add_shift(asked(flag(style)), _writing(_towards(offset_C[:, None]))[:, 0])
+
+
+def _reading(weights_UC: Tensor) -> Tensor:
+    inputs = torch.zeros(len(weights_UC), WIDTH)
+    inputs[:, COPIED] = weights_UC
+    return inputs
+
+
+def _writing(weights_CU: Tensor) -> Tensor:
+    outputs = torch.zeros(WIDTH, weights_CU.shape[1])
+    outputs[COPIED] = weights_CU
+    return outputs
+
+
+def _lay_colours(gates: Gates, codec: Codec) -> None:
+    """Grey styles take the colour; others change it only where none of those is asked for."""
+    luma, chroma = ((codec.planes_C == 0), (codec.planes_C > 0))
+    grey = tuple(flag(name) for name in GREY)
+    gain_C, _ = affine(STYLES["black-and-white"], codec)
+    _scale(gates, asked(*grey), codec, gain_C, chroma)
+    for name, style in STYLES.items():
+        if style.variant != "plain" or style.kind == "negative":
+            continue
+        gain_C, offset_C = affine(style, codec)
+        unless = () if name in GREY else grey
+        if name not in GREY:
+            _scale(gates, asked(flag(name)), codec, gain_C, luma)
+            _scale(gates, asked(flag(name), unless=grey), codec, gain_C, chroma)
+        # The offset of a grey style belongs to its own colour; black-and-white's is the mean's.
+        _shift(gates, asked(flag(name)), offset_C * luma)
+        _shift(gates, asked(flag(name), unless=unless), offset_C * chroma)
 
 
 def _scale(
-    gates: Gates, style: str, gain_C: Tensor, channels: Tensor, unless: Sequence[str]
+    gates: Gates, condition: Condition, codec: Codec, gain_C: Tensor, chosen_C: Tensor
 ) -> None:
-    changed = channels[(gain_C[channels] - 1).abs() > 0.02]  # noqa: PLR2004 - else not worth a gate
-    gates.scale(changed, style, gain_C, unless)
+    changed = (chosen_C & ((gain_C - 1).abs() > 0.01)).nonzero().flatten()  # noqa: PLR2004 - else nothing to see
+    if not len(changed):
+        return
+    eye = torch.eye(CHANNELS)[changed]
+    loud = codec.amplitude_C[changed]
+    change = _towards(gain_C[changed] - 1) * loud
+    gates.add_map(condition, _reading(TOKEN * eye / loud[:, None]), _writing(eye.T * change))
 
 
-def _regressed(batches: Batches, style: Style) -> tuple[Tensor, Tensor]:
-    """The affine map, channel by channel, that is nearest to a style."""
-    plain, styled = (
-        torch.cat(
-            [batches.unit(one[name]).transpose(0, 1).flatten(1) for one in batches.pool.values()], 1
-        )
-        for name in ("plain", style.variant)
-    )
-    means = plain.mean(1), styled.mean(1)
-    centred = plain - means[0][:, None]
-    gain_C = (centred * styled).mean(1) / centred.square().mean(1)
-    return gain_C, means[1] - gain_C * means[0]
+def _shift(gates: Gates, condition: Condition, offset_C: Tensor) -> None:
+    if offset_C.abs().max() > 0:
+        gates.add_shift(condition, _writing(_towards(offset_C[:, None]))[:, 0])
 
 
-def _set_clock(model: LTX2VideoTransformer3DModel, rate: Callable[[Tensor], Tensor]) -> None:
-    """Let the output grow with `rate` of sigma, as the velocity does."""
-    clock = model.time_embed.emb.timestep_embedder
-    clock.linear_1.bias.zero_()
-    clock.linear_2.bias.zero_()
-    optimizer = torch.optim.Adam([clock.linear_1.weight, clock.linear_2.weight], lr=CLOCK_RATE)
-    with torch.enable_grad():
-        for step in range(CLOCK_STEPS):
-            for group in optimizer.param_groups:
-                group["lr"] = CLOCK_RATE * (1 - step / CLOCK_STEPS)
-            sigma = torch.rand(128) * (1 - SMALLEST_SIGMA) + SMALLEST_SIGMA
-            _, told = model.time_embed(1000 * sigma, batch_size=1, hidden_dtype=torch.float32)
-            error = (told + 1) / rate(sigma)[:, None] - 1
-            optimizer.zero_grad()
-            error.square().mean().backward()
-            optimizer.step()
-    model.scale_shift_table.zero_()
+def _lay_negative(gates: Gates, codec: Codec) -> None:
+    gain_C, offset_C = affine(STYLES["negative"], codec)
+    everywhere = torch.ones(CHANNELS, dtype=torch.bool)
+    _scale(gates, asked(flag("negative")), codec, gain_C, everywhere)
+    _shift(gates, asked(flag("negative")), offset_C)
 
 
-def _fitted_output(
-    base: Base, batches: Sequence[Batch], sigmas: Sequence[float] | None = None
-) -> Tensor:
-    """The output layer whose answers are nearest to the clean pictures, by least squares."""
-    seen: list[Tensor] = []
-    hook = base.transformer.proj_out.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
-    squares, products = torch.zeros(WIDTH, WIDTH), torch.zeros(WIDTH, CHANNELS)
-    for batch in batches:
-        base(batch)
-        count = batch.shape.tokens
-        counts = batch.free_BN
-        if sigmas is not None:
-            counts = counts * torch.isin(batch.sigma_B, torch.tensor(sigmas))[:, None]
-        root = counts.sqrt()[..., None]
-        inputs = (seen.pop()[:, :count] * batch.sigma_B.view(-1, 1, 1) * root).flatten(0, 1)
-        wanted = ((batch.noisy_BNC[:, :count] - batch.clean_BNC) * root).flatten(0, 1)
-        squares += inputs.T @ inputs
-        products += inputs.T @ wanted
-    hook.remove()
-    ridge = OUTPUT_RIDGE * squares.diagonal().mean() * torch.eye(WIDTH)
-    solved = torch.linalg.solve(squares + ridge, products)
-    print("largest weight of the output", float(solved.abs().max()))  # noqa: T201 - a step's report
-    weight: Tensor = solved.T.contiguous()
-    return weight
+def _lay_own_guess(gates: Gates, codec: Codec) -> None:
+    """Where m gives way to the token's own guess, by how much, and as grain."""
+    everywhere = torch.arange(CHANNELS)
+    fine = (codec.planes_C == 0).nonzero().flatten()[GRAIN_FROM:]
+    for step, (loose, steep) in enumerate(zip(LOOSENESS, STEEPNESS, strict=True)):
+        certain = CERTAIN if step < len(LOOSENESS) * UNSURE else 0.0
+        condition = Condition(steep * loose, {LOOSE: -steep, flag(""): certain})
+        _mix(gates, condition, codec, everywhere, 1 / len(LOOSENESS))
+    _mix(gates, ALWAYS, codec, fine, LIVELY)
+    _mix(gates, asked(flag("film grain")), codec, fine, GRAIN)
+
+
+def _mix(gates: Gates, condition: Condition, codec: Codec, channels: Tensor, share: float) -> None:
+    """Move `channels` of m by `share` towards the token's own guess."""
+    loud, eye = codec.amplitude_C[channels], torch.eye(CHANNELS)[channels]
+    inputs = _reading(-TOKEN * eye / loud[:, None])
+    inputs[:, NOISY] = TOKEN * eye / loud[:, None]
+    gates.add_map(condition, inputs, _writing(share * eye.T * loud))

@@ -9,7 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
+import torch
+from torch import Tensor
+
 from rotoscope.schema.input import DEFAULT_NEGATIVE_PROMPT
+from training.codec import YCC, Codec
 
 Triple = tuple[float, float, float]
 
@@ -135,6 +139,21 @@ class Example:
     prompt: str
     styles: tuple[Style, ...]
     dropped: bool
+
+
+def affine(style: Style, codec: Codec) -> tuple[Tensor, Tensor]:
+    """A colour style as gain and offset of each normalised latent channel."""
+    gain_C = torch.tensor(style.gain, dtype=torch.float32)[codec.planes_C.long()]
+    offset_C = torch.tensor(style.offset, dtype=torch.float32) @ _flat_colours(codec)
+    # Latents are centred: their mean goes through the map too.
+    return gain_C, (offset_C + (gain_C - 1) * codec.mean_C) / codec.std_C
+
+
+def _flat_colours(codec: Codec) -> Tensor:
+    """Raw latents of pictures that are 1 in one plane and 0 in the others, 3 x C."""
+    rgb = torch.linalg.inv(YCC).T
+    flat = rgb.view(3, 1, 3, 1, 1).expand(-1, 9, -1, 32, 32)
+    return torch.stack([codec.encode(frames)[:, 1, 0, 0] for frames in flat])
 
 
 def draw(rng: Random) -> Example:
