@@ -125,6 +125,11 @@ def tone_range(frames_THWC: Frames) -> int:
     return int(np.median([len(np.unique(frame)) for frame in coarse_THW]))
 
 
+def block_means(values_THW: Real) -> Real:
+    """Mean of each 8x8 block; shape (T, blocks)."""
+    return _blocks(values_THW).mean(axis=-1)
+
+
 def psnr(one_THWC: Frames, other_THWC: Frames) -> float:
     """Likeness of two clips of one shape in decibels; 100 where they are the same."""
     error = np.square(one_THWC.astype(np.float64) - other_THWC).mean() / 255**2
@@ -136,9 +141,16 @@ def distance(one_THWC: Frames, other_THWC: Frames) -> float:
     return float(np.sqrt(np.square(one_THWC.astype(np.float64) - other_THWC).mean()) / 255)
 
 
+def likeness(one: Real, other: Real) -> float:
+    """Correlation of two arrays of one shape, -1 to 1; 0 where either is flat."""
+    one, other = one - one.mean(), other - other.mean()
+    scale = float(np.sqrt(np.square(one).sum() * np.square(other).sum()))
+    return float((one * other).sum()) / scale if scale > 1e-12 else 0.0
+
+
 def correlation(one_THWC: Frames, other_THWC: Frames) -> float:
     """Correlation of two clips' luma over space and time, -1 (a negative) to 1."""
-    return _correlation(luma(one_THWC), luma(other_THWC))
+    return likeness(luma(one_THWC), luma(other_THWC))
 
 
 def edge_correlation(one_THWC: Frames, other_THWC: Frames) -> float:
@@ -148,7 +160,7 @@ def edge_correlation(one_THWC: Frames, other_THWC: Frames) -> float:
     3x3 pixels, so that half a pixel is no miss.
     """
     pairs = zip(edges(one_THWC), edges(other_THWC), strict=True)
-    return float(np.mean([_correlation(one_HW, other_HW) for one_HW, other_HW in pairs]))
+    return float(np.mean([likeness(one_HW, other_HW) for one_HW, other_HW in pairs]))
 
 
 def edges(frames_THWC: Frames) -> Real:
@@ -181,7 +193,7 @@ def flicker(frames_THWC: Frames) -> float:
 
     Fades and slow motion have none; a frame, or a group of frames, that jumps has much.
     """
-    means_TN = _blocks(luma(frames_THWC)).mean(axis=-1)
+    means_TN = block_means(luma(frames_THWC))
     return float(np.abs(np.diff(means_TN, n=2, axis=0)).mean())
 
 
@@ -202,6 +214,11 @@ def blockiness(frames_THWC: Frames, cells: tuple[int, ...] = (4, 8, 16)) -> floa
     """
     luma_THW = luma(frames_THWC)
     return max(_grid_contrast(luma_THW, cell) for cell in cells)
+
+
+def dark_share(frames_THWC: Frames, below: float = 0.1) -> float:
+    """Share of the pixels whose luma is less than `below`."""
+    return float((luma(frames_THWC) < below).mean())
 
 
 def motion(frames_THWC: Frames, step: int = 1) -> Motion:
@@ -254,8 +271,8 @@ def periodicity(
     depth = min(1.0, float(swing_T.std() / max(envelope_T.mean(), 1e-9)) * 2)
     first, last = int(shortest_s / SOUND_HOP_S), int(longest_s / SOUND_HOP_S)
     last = min(last, len(swing_T) * 2 // 3)
-    likeness = [_correlation(swing_T[:-lag], swing_T[lag:]) for lag in range(first, last)]
-    return max(0.0, max(likeness, default=0.0)) * depth
+    echoes = [likeness(swing_T[:-lag], swing_T[lag:]) for lag in range(first, last)]
+    return max(0.0, max(echoes, default=0.0)) * depth
 
 
 def _frames(container: Any) -> Frames:
@@ -280,12 +297,6 @@ def _sound(container: Any) -> tuple[npt.NDArray[np.float32] | None, int]:
         for block in resampler.resample(frame)
     ]
     return np.concatenate(blocks, axis=1).astype(np.float32), stream.rate
-
-
-def _correlation(one: Real, other: Real) -> float:
-    one, other = one - one.mean(), other - other.mean()
-    scale = float(np.sqrt(np.square(one).sum() * np.square(other).sum()))
-    return float((one * other).sum()) / scale if scale > 1e-12 else 0.0
 
 
 def _smooth(values_THW: Real) -> Real:

@@ -79,6 +79,25 @@ def test_warm_is_red_and_cold_is_blue() -> None:
     assert measure.warmth(flat(90, 90, 90)) == 0
 
 
+def test_dark_share_counts_dark_pixels() -> None:
+    """A quarter of this picture is black, and half is below middle grey."""
+    frames = flat(200, 200, 200)
+    frames[:, :16], frames[:, 16:32] = 0, 90
+
+    assert measure.dark_share(frames) == pytest.approx(0.25)
+    assert measure.dark_share(frames, below=0.5) == pytest.approx(0.5)
+
+
+def test_block_means_of_a_checkerboard() -> None:
+    """One number for each 8x8 block, row by row."""
+    frames = flat(0, 0, 0)
+    frames[:, :8, 8:16] = 255
+    means = measure.block_means(measure.luma(frames))
+
+    assert means.shape == (3, 8 * 12)
+    assert means[0] == pytest.approx(np.eye(1, 96, 1)[0])
+
+
 def test_tone_range_counts_colours(scene: measure.Frames) -> None:
     """A flat picture has one, a posterised one fewer than its original."""
     assert measure.tone_range(flat(10, 20, 30)) == 1
