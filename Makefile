@@ -4,7 +4,7 @@ BIN := .venv/bin
 PROMPT := black-and-white video, a girl is playing a guitar, film grain
 SAMPLE := src/rotoscope/data/sample.mp4
 
-.PHONY: demo test lint format docs bench clean
+.PHONY: demo test lint format docs bench mini clean
 
 demo: .venv/worker
 	mkdir -p demo-output
@@ -32,6 +32,10 @@ bench: .venv/dev
 	$(BIN)/python bench/api.py
 	$(BIN)/python bench/overhead.py
 
+# Makes the checkpoint that ships: downloads, fits, packs and measures, in half an hour or more.
+mini: .venv/training
+	$(BIN)/python -m training all
+
 .venv/pip:
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
@@ -43,6 +47,10 @@ bench: .venv/dev
 
 .venv/dev: .venv/worker
 	$(BIN)/python -m pip install --quiet --group dev
+	touch $@
+
+.venv/training: .venv/worker
+	$(BIN)/python -m pip install --quiet --group training
 	touch $@
 
 clean:

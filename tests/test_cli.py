@@ -334,6 +334,14 @@ def test_doctor_names_a_checkpoint_that_cannot_run() -> None:
     assert checkpoint_finding(big, large, ready, used=True).state == "ok"
 
 
+def test_a_checkpoint_made_here_is_at_fault_when_broken() -> None:
+    """Not there yet is fine, since it is made on use; half there is not."""
+    mini, memory = CHECKPOINTS["mini"], Memory(16 * GB, None)
+
+    assert checkpoint_finding(mini, memory, ("missing", ""), used=True).state == "ok"
+    assert checkpoint_finding(mini, memory, ("incomplete", ""), used=True).state == "missing"
+
+
 def test_models_are_listed_with_their_state(rotoscope: Rotoscope) -> None:
     """The bare command lists, and marks the one in use."""
     result = rotoscope("models")

@@ -64,6 +64,7 @@ def run_pass(
     image: Frames | None,
     start: tuple[Tensor, Tensor] | None,
     output_type: str,
+    text_tokens: int,
 ) -> tuple[Any, Tensor]:
     conditions = None
     if image is not None:
@@ -91,7 +92,7 @@ def run_pass(
         generator=rng,
         latents=None if start is None else start[0],
         audio_latents=None if start is None else start[1],
-        max_sequence_length=512,
+        max_sequence_length=text_tokens,
         output_type=output_type,
         return_dict=False,
         **PLAIN,
@@ -109,10 +110,11 @@ def run_oracle(
     """Pixels in [0, 1] as T x H x W x C and samples, as diffusers makes them."""
     oracle = make_oracle(pipeline)
     rng = torch.Generator().manual_seed(plan.seed)
+    length = pipeline.checkpoint.text_tokens
     first, *second = plan.passes
     with adapters(oracle, "style", lora):
         last = "pt" if not second else "latent"
-        video, audio = run_pass(oracle, plan, first, rng, source, image, None, last)
+        video, audio = run_pass(oracle, plan, first, rng, source, image, None, last, length)
     if second:
         upsampler = LTX2LatentUpsamplePipeline(
             vae=pipeline.models.vae, latent_upsampler=pipeline.models.upsampler
@@ -128,7 +130,7 @@ def run_oracle(
                 loaded, [lora.scale if lora and n == "style" else 1.0 for n in loaded]
             )
             video, audio = run_pass(
-                oracle, plan, second[0], rng, source, image, (video, audio), "pt"
+                oracle, plan, second[0], rng, source, image, (video, audio), "pt", length
             )
     return video[0].permute(0, 2, 3, 1), audio
 

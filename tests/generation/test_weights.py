@@ -88,6 +88,17 @@ def test_mini_is_made_anew_when_what_it_is_made_of_changes(
     assert folder_of(DEV, settings).name == DEV
 
 
+def test_a_broken_mini_is_named_with_its_cure(settings: Settings) -> None:
+    """It would be made anew, but what is there may be in use."""
+    own = settings.model_copy(update={"checkpoint": "mini"})
+    folder = folder_of("mini", own)
+    folder.mkdir(parents=True)
+
+    with pytest.raises(OperatorError, match=f"{folder} lacks .*; delete it"):
+        open_models(own)
+    assert state_of("mini", own)[0] == "incomplete"
+
+
 def test_mini_is_float32_wherever_it_runs() -> None:
     """Its codec needs it; LTX-2 19B is bfloat16 on a card."""
     card, processor = torch.device("cuda"), torch.device("cpu")

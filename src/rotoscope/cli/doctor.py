@@ -154,7 +154,8 @@ def checkpoint_finding(
     """Whether a checkpoint could run; only the configured one's lack is a fault."""
     word, sentence = state
     fits = checkpoint.memory_bytes <= memory.bytes
-    here = word == "ready" or not checkpoint.sources
+    made_on_use = word == "missing" and not checkpoint.sources
+    here = word == "ready" or made_on_use
     if not fits:
         sentence = (
             f"needs {checkpoint.memory_bytes / GB:.0f} GB of memory, here are "

@@ -63,7 +63,7 @@ def open_models(settings: Settings) -> Models:
     """
     checkpoint = find_checkpoint(settings.checkpoint)
     folder = folder_of(checkpoint.name, settings)
-    if checkpoint.name == "mini" and not folder.is_dir():
+    if not checkpoint.sources and not folder.is_dir():
         make_mini(folder)
     if missing_files(checkpoint, folder):
         raise OperatorError(

@@ -203,7 +203,9 @@ def state_of(name: str, settings: Settings) -> tuple[str, str]:
     if not absent:
         return "ready", f"complete in {folder}"
     if not checkpoint.sources:
-        return "missing", "made on first use, in seconds"
+        if not folder.is_dir():
+            return "missing", "made on first use, in seconds"
+        return "incomplete", f"{folder} lacks {', '.join(absent[:3])}; delete it to have it made"
     get = f"`rotoscope models fetch {name}` downloads {checkpoint.download_bytes / GB:.0f} GB"
     if not folder.is_dir():
         return "missing", f"nothing in {folder}; {get}"
