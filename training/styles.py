@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rotoscope.schema.input import DEFAULT_NEGATIVE_PROMPT
 from training.codec import YCC, Codec
+from training.sound import sound_phrases
 
 Triple = tuple[float, float, float]
 
@@ -173,7 +174,7 @@ def vocabulary() -> list[str]:
     """Every text that the tokenizer must know the words of."""
     phrases = [phrase for style in STYLES.values() for phrase in style.phrases]
     texts = (*phrases, *PLAIN, *SUBJECTS, *ACTIONS, *EXTRAS, DEFAULT_PROMPT)
-    return [*texts, DEFAULT_NEGATIVE_PROMPT, " ".join(PUNCTUATION)]
+    return [*texts, *sound_phrases(), DEFAULT_NEGATIVE_PROMPT, " ".join(PUNCTUATION)]
 
 
 def style_words() -> set[str]:
