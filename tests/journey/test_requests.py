@@ -142,6 +142,65 @@ def test_the_same_request_makes_the_same_bytes(
     assert first != other
 
 
+@pytest.fixture
+def named(style: Path, data_dir: Path) -> Iterator[Path]:
+    """The style's file under names that requests use, in the open checkpoint's own folder."""
+    folder = folder_of("mini", Settings(data_dir=data_dir)) / "loras"
+    existed = folder.is_dir()
+    folder.mkdir(exist_ok=True)
+    files = [folder / f"{name}.safetensors" for name in ("ic_pose", "camera_jib_up", "own")]
+    before = {file: file.read_bytes() for file in files if file.is_file()}
+    for file in files:
+        file.write_bytes(style.read_bytes())
+    yield folder
+    for file in files:
+        file.unlink()
+    for file, content in before.items():
+        file.write_bytes(content)
+    if not existed:
+        folder.rmdir()
+
+
+def test_loras_by_name_act_and_are_in_the_manifest(
+    client: Client, clip_url: str, named: Path, tmp_path: Path
+) -> None:
+    """Each at its own scale, whichever field named it."""
+    body = {**QUICK, "prompt": "a garden", "video_url": clip_url, "loras": []}
+    by_name = {
+        "loras": [{"path": "rotoscope://loras/own", "scale": 0.5}],
+        "ic_lora": "pose",
+        "ic_lora_scale": 0.75,
+        "camera_lora": "jib_up",
+        "camera_lora_scale": 0.25,
+    }
+
+    plain = make(client, tmp_path, body)
+    result = client.wait(client.submit({**body, **by_name}).request_id, poll_s=0.05)
+
+    assert result.manifest is not None
+    assert {lora.path: lora.scale for lora in result.manifest.loras} == {
+        "rotoscope://loras/own": 0.5,
+        "rotoscope://loras/ic_pose": 0.75,
+        "rotoscope://loras/camera_jib_up": 0.25,
+    }
+    assert client.download(result, tmp_path / "named.mp4").read_bytes() != plain
+
+
+def test_an_unknown_shipped_lora_fails_with_the_names(
+    client: Client, clip_url: str, named: Path
+) -> None:
+    """The job's error lists what the open checkpoint has."""
+    loras = [{"path": "rotoscope://loras/nothing"}]
+    body = {**QUICK, "prompt": "a garden", "video_url": clip_url, "loras": loras}
+
+    result = client.wait(client.submit(body).request_id, poll_s=0.05)
+
+    assert result.status == "failed"
+    assert result.error is not None
+    assert (result.error.code, result.error.field) == ("lora_download_error", "loras.0.path")
+    assert "camera_jib_up" in result.error.message
+
+
 def garbage(kind: str) -> Callable[[HttpsSite, Path], str]:
     """Serve something that is no usable video; its URL."""
 
