@@ -19,8 +19,7 @@ from rotoscope.settings import Settings
 
 GB = 1_000_000_000
 
-PACKAGE = Path(__file__).parent.parent
-SHIPPED = PACKAGE / "data"
+SHIPPED = Path(__file__).parent.parent / "data"
 
 # Each part of a checkpoint, and the file that shows that it is there.
 PARTS: dict[str, str] = {
@@ -173,18 +172,21 @@ def folder_of(name: str, settings: Settings) -> Path:
     if settings.checkpoint_dir is not None and name == settings.checkpoint:
         return settings.checkpoint_dir
     if not find_checkpoint(name).sources:
-        name = f"{name}-{_recipe(name)[:8]}"
+        name = f"{name}-{_recipe(SHIPPED / name)[:8]}"
     return settings.data_dir / "checkpoints" / name
 
 
 @cache
-def _recipe(name: str) -> str:
-    """A hash of all that a checkpoint is made from here, so that an upgrade makes it anew."""
-    files = [*(SHIPPED / name).rglob("*.safetensors"), *Path(__file__).parent.glob(f"{name}.py")]
-    files += Path(__file__).parent.glob(f"{name}/**/*.py")
+def _recipe(data: Path) -> str:
+    """A hash of all that a checkpoint is made from here, so that an upgrade makes it anew.
+
+    That is the folder `data`, and the code beside this file that has its name.
+    """
+    here, name = Path(__file__).parent, data.name
+    code = [*here.glob(f"{name}.py"), *here.glob(f"{name}/**/*.py")]
     digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(f"{file.relative_to(PACKAGE)} {file.stat().st_size}\n".encode())
+    for file in [*sorted(data.rglob("*.safetensors")), *sorted(code)]:
+        digest.update(f"{file.name} {file.stat().st_size}\n".encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()
 
