@@ -180,12 +180,14 @@ def sharpness(frames_THWC: Frames) -> float:
 
 
 def grain(frames_THWC: Frames) -> float:
-    """Noise in the smooth parts: fine detail of the calmest quarter of 8x8 blocks; 0 to about 0.5.
+    """Noise that is new in each frame, where nothing moves; 0 to about 0.5.
 
-    Edges and textures lie in other blocks, and do not count.
+    The deviation of a pixel from the mean of the frames before and after, in the calmest quarter of
+    8x8 blocks: moving things lie in others, and edges and textures that stand still do not count.
     """
-    detail_TNP = _blocks(_detail(luma(frames_THWC)))
-    return float(np.quantile(detail_TNP.std(axis=-1), 0.25, axis=1).mean())
+    turns_TNP = _blocks(np.diff(luma(frames_THWC), n=2, axis=0) / np.sqrt(6))
+    strength_TN = np.sqrt(np.square(turns_TNP).mean(axis=-1))
+    return float(np.quantile(strength_TN, 0.25, axis=1).mean())
 
 
 def flicker(frames_THWC: Frames) -> float:

@@ -182,7 +182,7 @@ def resized(frames_THWC: Frames, width: int, height: int) -> Frames:
 def _pose(t: int, right: float) -> dict[str, tuple[float, float]]:
     wave = 0.25 * np.sin(t / 4)
     lifts = {"wrist": 2 * wave, "elbow": wave}
-    scale, x, y = HEIGHT * 0.55, WIDTH * 0.4 + right * t, HEIGHT * 0.54
+    scale, x, y = HEIGHT * 0.55, WIDTH * 0.2 + right * t, HEIGHT * 0.54
     return {
         name: (x + scale * across, y + scale * (below - lifts.get(name.split()[-1], 0)))
         for name, (across, below) in BODY.items()
