@@ -238,7 +238,7 @@ def motion(frames_THWC: Frames, step: int = 1) -> Motion:
 def level_db(sound_CS: npt.NDArray[np.float32]) -> float:
     """Loudness: root mean square in decibels below full scale; -120 for silence."""
     power = float(np.square(sound_CS, dtype=np.float64).mean())
-    return max(SILENCE_DB, 10 * np.log10(max(power, 1e-12)))
+    return max(SILENCE_DB, float(10 * np.log10(max(power, 1e-12))))
 
 
 def centroid_hz(sound_CS: npt.NDArray[np.float32], rate: int) -> float:
