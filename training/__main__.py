@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import torch
 import typer
 
+from rotoscope.generation.mini.codec import Codec
 from training import evaluate as evaluation
 from training.base import Base
-from training.codec import Codec
 from training.data import prepare
 from training.fit_codec import fit
 from training.pack import expand as expand_packed

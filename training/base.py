@@ -9,16 +9,17 @@ import torch
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
-from training.network import (
+from rotoscope.generation.mini.networks import (
     TEXT_TOKENS,
-    attend_to_words,
     make_connectors,
     make_text_encoder,
-    make_tokenizer,
     make_transformer,
 )
+from training.network import attend_to_words, make_tokenizer
 
 SEED = 7
+# The usual 0.02 would drown the words in what random layers add to them.
+WORD_DEVIATION = 0.5
 
 
 class Base(nn.Module):
@@ -29,6 +30,7 @@ class Base(nn.Module):
         torch.manual_seed(SEED)
         self.tokenizer = make_tokenizer()
         self.text_encoder = make_text_encoder(len(self.tokenizer))
+        nn.init.normal_(self.text_encoder.get_input_embeddings().weight, std=WORD_DEVIATION)
         self.connectors = make_connectors()
         self.transformer = make_transformer()
         with torch.no_grad():

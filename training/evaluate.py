@@ -24,7 +24,6 @@ from rotoscope.generation.plan import Plan, make_plan
 from rotoscope.media.clip import Frames, Size, VideoInfo
 from rotoscope.schema.input import VideoToVideoInput
 from rotoscope.settings import Settings
-from training.network import TEXT_TOKENS
 
 Picture = npt.NDArray[np.uint8]
 SHOWN = 4
@@ -49,12 +48,9 @@ class Measured:
 
 
 def open_pipeline(folder: Path, max_area: int | None) -> Pipeline:
-    """The engine on `folder`, its registry told what this checkpoint needs."""
-    mini = weights.CHECKPOINTS["mini"]
-    area = max_area or mini.max_area
-    weights.CHECKPOINTS["mini"] = replace(
-        mini, text_tokens=TEXT_TOKENS, max_area=area, refine_lora=None
-    )
+    """The engine on `folder`, with more pixels than the registry has, if need be."""
+    if max_area is not None:
+        weights.CHECKPOINTS["mini"] = replace(weights.CHECKPOINTS["mini"], max_area=max_area)
     return Pipeline.open(Settings(checkpoint_dir=folder, device="cpu"))
 
 

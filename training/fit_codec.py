@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad, unfold
 
-from training.clips import Shape, open_clips, window
-from training.codec import (
+from rotoscope.generation.mini.codec import (
     CHANNELS,
     ENCODED,
     STEP,
@@ -23,6 +22,7 @@ from training.codec import (
     plane_of,
     spatial_components,
 )
+from training.clips import Shape, open_clips, window
 
 SHAPES = (Shape(17, 128, 224), Shape(17, 192, 256), Shape(9, 256, 448), Shape(17, 128, 128))
 WINDOWS = 900

@@ -12,7 +12,6 @@ phase that the noise has by chance; the level follows its sign, and each step co
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
 
@@ -21,10 +20,10 @@ from diffusers import LTX2VideoTransformer3DModel
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rotoscope.generation.mini.networks import TEXT_TOKENS
+from rotoscope.generation.mini.sound import AUDIO_CHANNELS, BANDS, LEVELS, ON, SIDES, band
 from training.base import Base
-from training.network import TEXT_TOKENS
 from training.sound import WORDS, draw_sentence
-from training.sound_networks import AUDIO_CHANNELS, BANDS, LEVELS, ON, SIDES, band
 from training.styles import draw
 
 # What a token's constants are, and how steep its switches.
@@ -413,9 +412,3 @@ def _solved(seen: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
     squares = rows.T @ rows + CLOCK_RIDGE * len(rows) * torch.eye(rows.shape[1])
     solution: Tensor = torch.linalg.solve(squares, rows.T @ aims) / scale
     return solution
-
-
-def dimensions(layout: Layout) -> Iterator[str]:
-    """What stands where, for a reader."""
-    for name, (plus, minus) in layout.places.items():
-        yield f"{plus}, {minus}: {name}"

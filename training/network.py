@@ -1,8 +1,6 @@
-"""The shapes of mini's networks, and the picture's way through the transformer.
+"""What mini's networks are before they are fitted, and what a token's dimensions hold.
 
-A token's width: the noisy latents, what attention copies from the reference, a constant, flags.
-
-    B  batch    N  tokens    C  latent channels    D  width    L  positions of text
+B  batch    N  tokens    C  latent channels    D  width    L  positions of text
 """
 
 import math
@@ -11,25 +9,13 @@ import torch
 from diffusers import LTX2VideoTransformer3DModel
 from diffusers.pipelines.ltx2 import LTX2TextConnectors
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from torch import Tensor, nn
-from transformers import (
-    Gemma3Config,
-    Gemma3ForConditionalGeneration,
-    Gemma3TextConfig,
-    PreTrainedTokenizerFast,
-    SiglipVisionConfig,
-)
+from torch import Tensor
+from transformers import Gemma3ForConditionalGeneration, PreTrainedTokenizerFast
 
-from training.codec import CHANNELS
+from rotoscope.generation.mini.codec import CHANNELS
+from rotoscope.generation.mini.networks import REGISTERS, WIDTH
 from training.styles import style_words, vocabulary
 
-HEADS, HEAD_WIDTH, LAYERS = 9, 64, 3
-WIDTH = HEADS * HEAD_WIDTH
-AUDIO_HEAD_WIDTH = 16
-AUDIO_WIDTH = HEADS * AUDIO_HEAD_WIDTH
-AUDIO_CHANNELS = 32
-TEXT_WIDTH, TEXT_LAYERS, TEXT_TOKENS = 64, 2, 128
-REGISTERS = 32
 SPECIAL = {"pad_token": "<pad>", "bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>"}
 NOISY, COPIED = slice(0, CHANNELS), slice(CHANNELS, 2 * CHANNELS)
 # Dimensions that carry a constant, half of them its negative, so that normalising a token divides
@@ -40,68 +26,8 @@ TOKEN = math.sqrt(16 / WIDTH) * CONSTANT
 FLAGS = slice(2 * CHANNELS + 16, WIDTH)
 # How much words without a style differ from each other, before training.
 ALIKE = 0.2
-
-
-def make_transformer() -> LTX2VideoTransformer3DModel:
-    return LTX2VideoTransformer3DModel(
-        in_channels=CHANNELS,
-        out_channels=CHANNELS,
-        num_attention_heads=HEADS,
-        attention_head_dim=HEAD_WIDTH,
-        cross_attention_dim=WIDTH,
-        audio_in_channels=AUDIO_CHANNELS,
-        audio_out_channels=AUDIO_CHANNELS,
-        # The classes' rotary embeddings need as many audio heads as video heads.
-        audio_num_attention_heads=HEADS,
-        audio_attention_head_dim=AUDIO_HEAD_WIDTH,
-        audio_cross_attention_dim=AUDIO_WIDTH,
-        num_layers=LAYERS,
-        caption_channels=TEXT_WIDTH,
-        rope_type="split",
-    )
-
-
-def make_connectors() -> LTX2TextConnectors:
-    heads = {"num_attention_heads": 4, "attention_head_dim": 16, "num_layers": 1}
-    heads["num_learnable_registers"] = REGISTERS
-    return LTX2TextConnectors(
-        caption_channels=TEXT_WIDTH,
-        text_proj_in_factor=TEXT_LAYERS + 1,
-        rope_type="split",
-        **{f"video_connector_{name}": value for name, value in heads.items()},
-        **{f"audio_connector_{name}": value for name, value in heads.items()},
-    )
-
-
-def make_text_encoder(words: int) -> Gemma3ForConditionalGeneration:
-    """Random and frozen: its embeddings tell words apart, the connectors learn what they mean."""
-    text = Gemma3TextConfig(
-        vocab_size=words,
-        hidden_size=TEXT_WIDTH,
-        intermediate_size=128,
-        num_hidden_layers=TEXT_LAYERS,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=32,
-        max_position_embeddings=2048,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    vision = SiglipVisionConfig(
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        image_size=56,
-        patch_size=14,
-    )
-    encoder = Gemma3ForConditionalGeneration(
-        Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
-    )
-    # The usual 0.02 would drown the words in what random layers add to them.
-    nn.init.normal_(encoder.get_input_embeddings().weight, std=0.5)
-    return encoder.eval().requires_grad_(requires_grad=False)
+# How much queries look away from registers and from words that mean no style.
+FROM_REGISTERS, FROM_WORDS = 1.6, 0.6
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
@@ -150,10 +76,10 @@ def attend_to_words(
     register = connector.norm_out(connector.learnable_registers[0])
     idle = model.caption_projection(torch.stack([register, word[0].mean(0)]))
     for block in model.transformer_blocks:
-        key = block.attn2.norm_k(block.attn2.to_k(idle)).sum(0)
+        register_key, word_key = block.attn2.norm_k(block.attn2.to_k(idle))
         block.attn2.to_q.weight.mul_(0.3)
-        block.attn2.to_q.bias.copy_(-key)
-        block.attn2.norm_q.weight.fill_(1.3)
+        block.attn2.to_q.bias.copy_(-FROM_REGISTERS * register_key - FROM_WORDS * word_key)
+        block.attn2.norm_q.weight.fill_(2)
 
 
 def velocities(

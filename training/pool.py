@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad
 
+from rotoscope.generation.mini.codec import YCC, Codec
 from training.clips import Shape, open_clips, window
-from training.codec import YCC, Codec
 
 # Each bucket, and its share of the windows. Those that halve to multiples of 32 also hold the
 # window at half size, from which the refining pass starts.

@@ -16,21 +16,12 @@ import torch
 from diffusers import LTX2VideoTransformer3DModel
 from torch import Tensor
 
+from rotoscope.generation.mini.codec import CHANNELS, Codec
+from rotoscope.generation.mini.networks import HEAD_WIDTH, HEADS, WIDTH
 from training.base import Base
 from training.clock import SCALE, SCALE_FF, SHIFT, SHIFT_FF, fit_clock, knots
-from training.codec import CHANNELS, Codec
-from training.gates import ALWAYS, Condition, Gates, asked
-from training.network import (
-    CONSTANT,
-    CONSTANT_DIMS,
-    COPIED,
-    FLAGS,
-    HEAD_WIDTH,
-    HEADS,
-    NOISY,
-    TOKEN,
-    WIDTH,
-)
+from training.gates import ALWAYS, OPEN, Condition, Gates, asked
+from training.network import CONSTANT, CONSTANT_DIMS, COPIED, FLAGS, NOISY, TOKEN
 from training.pool import Pool
 from training.solve import ridge
 from training.structure import line_units, variant_map
@@ -47,18 +38,20 @@ SLOWEST_FPS, FASTEST_FPS, PATCH, POSITIONS, SECONDS = 12, 60, 32, 2048, 20
 # Keys of the other heads, loud so that the normalisation across heads is steady.
 IDLE_KEY = 4.0
 SMALLEST_SIGMA = 0.08
-PROMPTS, PROMPT_RIDGE = 3000, 1e-4
-# Where guidance 3 leads from g of the way to a style: m + (style - m) * (3 - 2 * UNSURE) / ...
-UNSURE = 2 / 3
+PROMPTS, PROMPT_RIDGE = 5000, 1e-4
+# How far an empty prompt's answer is a token's own guess instead of m, in coarse and in fine
+# channels, in which a guess is noisier. Styles are scaled so that guidance 3 leads to the whole.
+UNSURE, UNSURE_FINE = 0.4, 0.3
 GUIDANCE = 3.0
-OVERSHOOT = GUIDANCE / (1 + (GUIDANCE - 1) * UNSURE)
 # Of a token's own guess, what stays in the answer, and what stays of it as grain.
-LIVELY, GRAIN = 0.1, 0.6
-GRAIN_FROM = 24
-# Thresholds of LOOSE: how loosely a reference is held where strength is below about
-# 0.9, 0.65 and 0.4; and how steep.
-LOOSENESS, STEEPNESS = (1.8, 1.0, 0.5), (8.0, 8.0, 16.0)
-CERTAIN = 44.0
+LIVELY, GRAIN = 0.1, 0.32
+FINE_FROM = 24
+# How loosely a reference is held: below a strength of about 0.85 finer channels, below 0.6 all but
+# the coarsest, below 0.4 all, give way to a token's own guess by a share. Where in LOOSE that is,
+# and how steep.
+LOOSER = ((48, 0.3, 1.5, 12.0), (8, 0.3, 0.85, 8.0), (0, 0.4, 0.4, 16.0))
+# A token's own guess is as of pictures with this share of the contrast, lest it be all noise.
+CALM = 0.7
 GREY = ("black-and-white", "sepia")
 STRUCTURAL = ("blurred", "sharp", "pixelated")
 
@@ -106,7 +99,7 @@ def _set_clock(model: LTX2VideoTransformer3DModel, codec: Codec) -> None:
     sigmas_K = knots()
     # proj_out sees the normalised token times 1 plus the embedding.
     embedded = (1 / sigmas_K.clamp(min=SMALLEST_SIGMA) - 1)[:, None].expand(-1, WIDTH)
-    guess_KC = _wiener(sigmas_K[:, None], codec.amplitude_C.double().square()) - 1
+    guess_KC = _wiener(sigmas_K[:, None], (CALM * codec.amplitude_C.double()).square()) - 1
     level = (sigmas_K + LEVEL_FLOOR).log()
     modulations = (
         (SCALE, NOISY, guess_KC),
@@ -204,9 +197,14 @@ def _read_prompt(base: Base) -> None:
     attention.to_out[0].weight[rows] = TOKEN * solved.T.float()
 
 
-def _towards(amount: Tensor) -> Tensor:
+def _fine(codec: Codec) -> Tensor:
+    return (codec.planes_C == 0) & ((codec.planes_C == 0).cumsum(0) > FINE_FROM)
+
+
+def _towards(change_CU: Tensor, codec: Codec) -> Tensor:
     """A style's change without guidance, so that guidance 3 leads to the whole of it."""
-    return amount / OVERSHOOT
+    unsure_C = torch.where(_fine(codec), UNSURE_FINE, UNSURE)
+    return change_CU * ((1 + (GUIDANCE - 1) * unsure_C) / GUIDANCE)[:, None]
 
 
 def _lay_structure(gates: Gates, pool: Pool, codec: Codec) -> None:
@@ -217,7 +215,7 @@ def _lay_structure(gates: Gates, pool: Pool, codec: Codec) -> None:
     lines_UC, biases_U, drawn_CU, paper_C = line_units(pool, codec)
     condition = asked(flag("drawing"))
     inputs = _reading(TOKEN * lines_UC)
-    gates.add_features(condition, inputs, biases_U, _writing(_towards(drawn_CU)))
+    gates.add_features(condition, inputs, biases_U, _writing(_towards(drawn_CU, codec)))
     _add_change(gates, "drawing", codec, -torch.eye(CHANNELS), paper_C)
 
 
@@ -226,9 +224,9 @@ def _add_change(
 ) -> None:
     loud_C = codec.amplitude_C
     inputs = _reading(TOKEN * torch.diag(1 / loud_C))
-    outputs = _writing(_towards(change_CC * loud_C))
+    outputs = _writing(_towards(change_CC * loud_C, codec))
     gates.add_map(asked(flag(style)), inputs, outputs)
-    gates.add_shift(asked(flag(style)), _writing(_towards(offset_C[:, None]))[:, 0])
+    _shift(gates, asked(flag(style)), codec, offset_C)
 
 
 def _reading(weights_UC: Tensor) -> Tensor:
@@ -258,8 +256,8 @@ def _lay_colours(gates: Gates, codec: Codec) -> None:
             _scale(gates, asked(flag(name)), codec, gain_C, luma)
             _scale(gates, asked(flag(name), unless=grey), codec, gain_C, chroma)
         # The offset of a grey style belongs to its own colour; black-and-white's is the mean's.
-        _shift(gates, asked(flag(name)), offset_C * luma)
-        _shift(gates, asked(flag(name), unless=unless), offset_C * chroma)
+        _shift(gates, asked(flag(name)), codec, offset_C * luma)
+        _shift(gates, asked(flag(name), unless=unless), codec, offset_C * chroma)
 
 
 def _scale(
@@ -270,30 +268,33 @@ def _scale(
         return
     eye = torch.eye(CHANNELS)[changed]
     loud = codec.amplitude_C[changed]
-    change = _towards(gain_C[changed] - 1) * loud
-    gates.add_map(condition, _reading(TOKEN * eye / loud[:, None]), _writing(eye.T * change))
+    change_CU = _towards(eye.T * (gain_C[changed] - 1) * loud, codec)
+    gates.add_map(condition, _reading(TOKEN * eye / loud[:, None]), _writing(change_CU))
 
 
-def _shift(gates: Gates, condition: Condition, offset_C: Tensor) -> None:
+def _shift(gates: Gates, condition: Condition, codec: Codec, offset_C: Tensor) -> None:
     if offset_C.abs().max() > 0:
-        gates.add_shift(condition, _writing(_towards(offset_C[:, None]))[:, 0])
+        gates.add_shift(condition, _writing(_towards(offset_C[:, None], codec))[:, 0])
 
 
 def _lay_negative(gates: Gates, codec: Codec) -> None:
     gain_C, offset_C = affine(STYLES["negative"], codec)
     everywhere = torch.ones(CHANNELS, dtype=torch.bool)
     _scale(gates, asked(flag("negative")), codec, gain_C, everywhere)
-    _shift(gates, asked(flag("negative")), offset_C)
+    _shift(gates, asked(flag("negative")), codec, offset_C)
 
 
 def _lay_own_guess(gates: Gates, codec: Codec) -> None:
     """Where m gives way to the token's own guess, by how much, and as grain."""
     everywhere = torch.arange(CHANNELS)
-    fine = (codec.planes_C == 0).nonzero().flatten()[GRAIN_FROM:]
-    for step, (loose, steep) in enumerate(zip(LOOSENESS, STEEPNESS, strict=True)):
-        certain = CERTAIN if step < len(LOOSENESS) * UNSURE else 0.0
-        condition = Condition(steep * loose, {LOOSE: -steep, flag(""): certain})
-        _mix(gates, condition, codec, everywhere, 1 / len(LOOSENESS))
+    fine = _fine(codec).nonzero().flatten()
+    coarse = (~_fine(codec)).nonzero().flatten()
+    for first, share, threshold, steep in LOOSER:
+        condition = Condition(steep * threshold, {LOOSE: -steep})
+        _mix(gates, condition, codec, everywhere[first:], share)
+    empty = Condition(-4 * OPEN, {flag(""): 5 * OPEN})
+    _mix(gates, empty, codec, coarse, UNSURE)
+    _mix(gates, empty, codec, fine, UNSURE_FINE)
     _mix(gates, ALWAYS, codec, fine, LIVELY)
     _mix(gates, asked(flag("film grain")), codec, fine, GRAIN)
 

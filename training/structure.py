@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu
 
-from training.codec import ENCODED, SIDE, Codec
+from rotoscope.generation.mini.codec import ENCODED, SIDE, Codec
 from training.pool import Pool
 from training.solve import ridge
 

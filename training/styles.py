@@ -12,8 +12,8 @@ from random import Random
 import torch
 from torch import Tensor
 
+from rotoscope.generation.mini.codec import YCC, Codec
 from rotoscope.schema.input import DEFAULT_NEGATIVE_PROMPT
-from training.codec import YCC, Codec
 from training.sound import sound_phrases
 
 Triple = tuple[float, float, float]
@@ -129,8 +129,8 @@ EXTRAS = (
 UNKNOWN = "zxq"
 PUNCTUATION = ",.-&!?:;'\"()/0123456789"
 
-DEFAULT_SHARE, PLAIN_SHARE, PAIR_SHARE, DROPPED_SHARE = 0.15, 0.14, 0.25, 0.22
-STYLE_FIRST, WITH_SUBJECT, WITH_EXTRA, UNKNOWN_WORD = 0.6, 0.8, 0.4, 0.1
+DEFAULT_SHARE, PLAIN_SHARE, PAIR_SHARE, DROPPED_SHARE = 0.1, 0.3, 0.25, 0.25
+STYLE_FIRST, WITH_SUBJECT, WITH_ACTION, WITH_EXTRA, UNKNOWN_WORD = 0.6, 0.7, 0.7, 0.4, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ def draw(rng: Random) -> Example:
         prompt = _sentence(names, rng)
     dropped = rng.random() < DROPPED_SHARE
     if dropped:
-        prompt = rng.choice((DEFAULT_NEGATIVE_PROMPT, ""))
+        prompt = rng.choice((DEFAULT_NEGATIVE_PROMPT, "", _faults(rng)))
     return Example(prompt, tuple(STYLES[name] for name in names), dropped)
 
 
@@ -179,11 +179,22 @@ def vocabulary() -> list[str]:
 
 def style_words() -> set[str]:
     """Words that may mean a style: those of the phrases, but for the most common ones."""
-    words = {
-        word for style in STYLES.values() for phrase in style.phrases for word in phrase.split()
-    }
+    phrases = [phrase for style in STYLES.values() for phrase in style.phrases]
+    words = {word for phrase in (*phrases, *PLAIN) for word in phrase.split()}
     parts = {part for word in words for part in word.replace("&", "-").split("-")}
-    return parts - {"", "video", "film", "footage", "and", "at", "for", "of", "very", "light"}
+    return parts - {
+        "",
+        "video",
+        "film",
+        "footage",
+        "and",
+        "at",
+        "for",
+        "of",
+        "very",
+        "light",
+        "the",
+    }
 
 
 def _names(rng: Random) -> Sequence[str]:
@@ -209,9 +220,16 @@ def _sentence(names: Sequence[str], rng: Random) -> str:
     return rng.choice((", ", " ", ", ")).join(parts)
 
 
+def _faults(rng: Random) -> str:
+    """Some of the faults that the usual negative prompt lists."""
+    listed = [fault.strip(" .") for fault in DEFAULT_NEGATIVE_PROMPT.split(",")]
+    return ", ".join(rng.sample(listed, rng.randint(3, len(listed))))
+
+
 def _rest(rng: Random) -> Iterator[str]:
     if rng.random() < WITH_SUBJECT:
-        words = f"{rng.choice(SUBJECTS)} {rng.choice(ACTIONS)}".split()
+        action = rng.choice(ACTIONS) if rng.random() < WITH_ACTION else ""
+        words = f"{rng.choice(SUBJECTS)} {action}".split()
         yield " ".join(UNKNOWN if rng.random() < UNKNOWN_WORD else word for word in words)
     if rng.random() < WITH_EXTRA:
         yield rng.choice(EXTRAS)

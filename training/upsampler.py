@@ -11,8 +11,8 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import conv2d, pixel_shuffle, unfold
 
+from rotoscope.generation.mini.codec import CHANNELS
 from training.clips import Shape
-from training.codec import CHANNELS
 
 RIDGE = 1e-3
 

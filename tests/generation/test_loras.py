@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from rotoscope.errors import LoraIncompatibleError
 from rotoscope.generation import loras
 from rotoscope.generation.loras import LoraFile, merged, open_lora
+from rotoscope.generation.mini.networks import WIDTH
 from rotoscope.generation.pipeline import Pipeline
 from tests.generation.conftest import MakeLora
 
@@ -110,7 +111,7 @@ def test_lightricks_own_layer_names_are_known(pipeline: Pipeline, tmp_path: Path
 
 def test_layers_that_fit_nothing_are_named(pipeline: Pipeline, lora_of: MakeLora) -> None:
     """A file that fits in part is used in part, and says so."""
-    file = lora_of(layer=lambda name: f"diffusion_model.{name}".replace("blocks.3", "blocks.47"))
+    file = lora_of(layer=lambda name: f"diffusion_model.{name}".replace("blocks.2", "blocks.47"))
 
     lora = open_lora(file, pipeline.models.transformer)
 
@@ -209,8 +210,8 @@ def test_a_lora_for_another_model_is_refused(
 @pytest.mark.parametrize(
     ("down", "reason"),
     [
-        (torch.full((4, 64), torch.nan), "not finite"),
-        (torch.ones(4, 64, dtype=torch.int32), "floating-point"),
+        (torch.full((4, WIDTH), torch.nan), "not finite"),
+        (torch.ones(4, WIDTH, dtype=torch.int32), "floating-point"),
     ],
     ids=["NaN", "integers"],
 )
@@ -218,7 +219,7 @@ def test_values_that_cannot_be_weights_are_refused(
     pipeline: Pipeline, tmp_path: Path, down: torch.Tensor, reason: str
 ) -> None:
     """One bad number would turn every later frame into noise."""
-    file = save_pair(tmp_path / "a.safetensors", LAYER, down, torch.ones(64, 4))
+    file = save_pair(tmp_path / "a.safetensors", LAYER, down, torch.ones(WIDTH, 4))
 
     with pytest.raises(LoraIncompatibleError, match=reason):
         open_lora(file, pipeline.models.transformer)

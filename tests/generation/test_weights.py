@@ -14,7 +14,7 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from rotoscope.errors import OperatorError
 from rotoscope.generation import hub, models, weights
 from rotoscope.generation.hub import fetch_checkpoint
-from rotoscope.generation.mini import make_mini
+from rotoscope.generation.mini.make import make_mini
 from rotoscope.generation.models import open_models
 from rotoscope.generation.pipeline import Pipeline
 from rotoscope.generation.weights import CHECKPOINTS, PARTS, folder_of, missing_files, state_of
@@ -58,7 +58,7 @@ def test_mini_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.Mo
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("rotoscope.generation.mini.save_file", fail)
+    monkeypatch.setattr("rotoscope.generation.mini.make.expand", fail)
     with pytest.raises(OSError, match="No space"):
         make_mini(tmp_path / "mini")
 

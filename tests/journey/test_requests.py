@@ -16,7 +16,7 @@ from diffusers import LTX2VideoTransformer3DModel
 from safetensors.torch import save_file
 
 from rotoscope.client import Client
-from rotoscope.generation.mini import make_mini
+from rotoscope.generation.mini.make import make_mini
 from rotoscope.generation.weights import folder_of
 from rotoscope.media.decode import decode, probe
 from rotoscope.settings import Settings

@@ -21,7 +21,7 @@ from transformers import AutoTokenizer, Gemma3ForConditionalGeneration, PreTrain
 from transformers.utils import logging as transformers_logging
 
 from rotoscope.errors import OperatorError
-from rotoscope.generation.mini import make_mini
+from rotoscope.generation.mini.make import make_mini
 from rotoscope.generation.weights import (
     GB,
     Checkpoint,

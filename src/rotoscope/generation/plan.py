@@ -38,10 +38,8 @@ NAMED_SIZES: dict[str, Size] = {
     "landscape_16_9": Size(1024, 576),
 }
 
-# Sigmas the distilled model was trained on; the second stage of either checkpoint uses the
-# latter. Source: Lightricks' published LTX-2 pipelines.
+# Sigmas the distilled model was trained on. Source: Lightricks' published LTX-2 pipelines.
 DISTILLED_SIGMAS = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875)
-REFINE_SIGMAS = (0.909375, 0.725, 0.421875)
 
 # The schedule's shift is that of 4,096 tokens at any size, and the last sigma before 0 is 0.1.
 SHIFT = math.exp(2.05)
@@ -95,7 +93,7 @@ class Plan:
 
     @property
     def guidance_scale(self) -> float:
-        """Guidance of the first pass; the second has none."""
+        """Guidance of the first pass; the second has at most the checkpoint's `refine_guidance`."""
         return self.passes[0].guidance_scale
 
     @property
@@ -266,7 +264,9 @@ def _passes(
     if not request.use_multiscale:
         return (Pass("denoise", size, sigmas, guidance, reference),)
     half = Size(size.width // 2, size.height // 2)
+    reference_again = reference and checkpoint.refine_sees_reference
+    guidance_again = min(guidance, checkpoint.refine_guidance)
     return (
         Pass("denoise", half, sigmas, guidance, reference),
-        Pass("refine", size, REFINE_SIGMAS, 1.0, reference and checkpoint.refine_sees_reference),
+        Pass("refine", size, checkpoint.refine_sigmas, guidance_again, reference_again),
     )

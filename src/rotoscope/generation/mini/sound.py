@@ -139,12 +139,18 @@ def _zero(model: nn.Module) -> None:
         parameter.requires_grad_(False).zero_()  # noqa: FBT003 - torch names it otherwise
 
 
+def _bias(layer: nn.Conv1d | nn.Conv2d) -> Tensor:
+    """Of a layer that has one, as all here do."""
+    assert layer.bias is not None  # noqa: S101 - for the types
+    return layer.bias
+
+
 def _pairs_in(conv: nn.Conv2d) -> None:
     """Each side, its negative, and constants in all other channels."""
     sides = torch.arange(SIDES)
     conv.weight[sides, sides, 2, 1] = 1
     conv.weight[SIDES + sides, sides, 2, 1] = -1
-    conv.bias[2 * SIDES :] = CONSTANT
+    _bias(conv)[2 * SIDES :] = CONSTANT
 
 
 def _pairs_out(conv: nn.Conv2d) -> None:
@@ -177,7 +183,7 @@ def _read_score(conv: nn.Conv1d) -> _Readings:
     around = [tap for tap in range(TAPS) if tap != NOW]
     conv.weight[edge, :, around] = -1 / (OFFSET * NOW * conv.in_channels)
     # Less a little, for the mean is not OFFSET exactly.
-    conv.bias[edge] = len(around) / NOW - 0.15
+    _bias(conv)[edge] = len(around) / NOW - 0.15
     return _Readings(levels, sources, edge)
 
 
@@ -196,14 +202,14 @@ def _level(conv: nn.Conv1d, name: str, unit: int) -> tuple[int, int]:
                 conv.weight[row, bins, 0] = -1 / (SIDES * BAND_BINS)
             else:
                 conv.weight[row, bins, NOW] = 2 / (SIDES * BAND_BINS)
-        conv.bias[row] = (-0.5 if name == "beat" else -2 * OFFSET) - start
+        _bias(conv)[row] = (-0.5 if name == "beat" else -2 * OFFSET) - start
     return unit, unit + 1
 
 
 def _source(conv: nn.Conv1d, side: int, source: int, unit: int) -> tuple[int, int]:
     for row, sign in ((unit, 1), (unit + 1, -1)):
         conv.weight[row, _bins(side, len(LEVELS) + source), NOW] = sign / BAND_BINS
-        conv.bias[row] = -sign * OFFSET
+        _bias(conv)[row] = -sign * OFFSET
     return unit, unit + 1
 
 
@@ -284,7 +290,7 @@ def _drops(rng: torch.Generator) -> Tensor:
     clicks[places] = torch.randn(3, generator=rng)
     noise = torch.randn(BURST, generator=rng)
     decay = torch.exp(-torch.arange(BURST) / 48.0)
-    ringing = torch.fft.irfft(
+    ringing: Tensor = torch.fft.irfft(
         torch.fft.rfft(clicks, 2 * BURST) * torch.fft.rfft(noise * decay, 2 * BURST)
     )
     return ringing[:BURST].clone()
@@ -295,7 +301,8 @@ def _shaped(burst: Tensor, noise: Noise) -> Tensor:
     hertz = torch.fft.rfftfreq(len(burst), 1 / RATE).clamp(min=1)
     gain = (hertz / noise.low) ** (noise.slope / 6.02)
     gain = gain / (1 + (noise.low / hertz) ** 8).sqrt() / (1 + (hertz / noise.high) ** 8).sqrt()
-    return torch.fft.irfft(torch.fft.rfft(burst) * gain, len(burst))
+    shaped: Tensor = torch.fft.irfft(torch.fft.rfft(burst) * gain, len(burst))
+    return shaped
 
 
 def _note_wave(note: Note) -> Tensor:

@@ -14,7 +14,7 @@ from diffusers.pipelines.ltx2 import LTX2LatentUpsamplerModel
 from einops import rearrange
 from torch import Tensor, nn
 
-from training.codec import (
+from rotoscope.generation.mini.codec import (
     CHANNELS,
     DECODED,
     ENCODED,
@@ -53,13 +53,13 @@ def make_vae(codec: Codec) -> AutoencoderKLLTX2Video:
     return vae
 
 
-def make_upsampler(weight: Tensor, codec: Codec, amplitude_C: Tensor) -> LTX2LatentUpsamplerModel:
+def make_upsampler(weight: Tensor, codec: Codec) -> LTX2LatentUpsamplerModel:
     """Around the fitted map: to deviations from the mean and back."""
     model = LTX2LatentUpsamplerModel(
         in_channels=CHANNELS, mid_channels=GROUPS * GROUP, num_blocks_per_stage=0
     ).requires_grad_(requires_grad=False)
     _zero(model)
-    unit_C = codec.std_C * amplitude_C
+    unit_C = codec.std_C * codec.amplitude_C
     plus = torch.tensor([g * GROUP + i for g in range(GROUPS) for i in range(SIGNALS)])
     minus, channels = plus + SIGNALS, torch.arange(CHANNELS)
     first, last = model.initial_conv, model.final_conv

@@ -1,0 +1,1 @@
+"""`mini`: LTX-2's classes, small, with weights that ship in this package."""
