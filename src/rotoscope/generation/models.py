@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from rotoscope.errors import OperatorError
 from rotoscope.generation.mini.make import make_mini
+from rotoscope.generation.mini.thin import thin_convolutions
 from rotoscope.generation.weights import (
     GB,
     Checkpoint,
@@ -117,6 +118,9 @@ def _load(checkpoint: Checkpoint, folder: Path, device: torch.device) -> Models:
         )
         return model.to(device).eval().requires_grad_(requires_grad=False)
 
+    vae = part(AutoencoderKLLTX2Video, "vae")
+    if not checkpoint.sources:
+        thin_convolutions(vae)
     return Models(
         checkpoint=checkpoint,
         folder=folder,
@@ -125,7 +129,7 @@ def _load(checkpoint: Checkpoint, folder: Path, device: torch.device) -> Models:
         text_encoder=part(Gemma3ForConditionalGeneration, "text_encoder"),
         connectors=part(LTX2TextConnectors, "connectors"),
         transformer=part(LTX2VideoTransformer3DModel, "transformer"),
-        vae=part(AutoencoderKLLTX2Video, "vae"),
+        vae=vae,
         upsampler=part(LTX2LatentUpsamplerModel, "latent_upsampler"),
         audio_vae=part(AutoencoderKLLTX2Audio, "audio_vae"),
         vocoder=part(LTX2Vocoder, "vocoder"),
