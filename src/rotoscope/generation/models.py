@@ -23,6 +23,7 @@ from transformers.utils import logging as transformers_logging
 from rotoscope.errors import OperatorError
 from rotoscope.generation.mini.make import make_mini
 from rotoscope.generation.mini.thin import thin_convolutions
+from rotoscope.generation.timesteps import share_timesteps
 from rotoscope.generation.weights import (
     GB,
     Checkpoint,
@@ -118,6 +119,8 @@ def _load(checkpoint: Checkpoint, folder: Path, device: torch.device) -> Models:
         )
         return model.to(device).eval().requires_grad_(requires_grad=False)
 
+    transformer = part(LTX2VideoTransformer3DModel, "transformer")
+    share_timesteps(transformer)
     vae = part(AutoencoderKLLTX2Video, "vae")
     if not checkpoint.sources:
         thin_convolutions(vae)
@@ -128,7 +131,7 @@ def _load(checkpoint: Checkpoint, folder: Path, device: torch.device) -> Models:
         tokenizer=AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
         text_encoder=part(Gemma3ForConditionalGeneration, "text_encoder"),
         connectors=part(LTX2TextConnectors, "connectors"),
-        transformer=part(LTX2VideoTransformer3DModel, "transformer"),
+        transformer=transformer,
         vae=vae,
         upsampler=part(LTX2LatentUpsamplerModel, "latent_upsampler"),
         audio_vae=part(AutoencoderKLLTX2Audio, "audio_vae"),
