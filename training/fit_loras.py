@@ -74,7 +74,7 @@ class Bench:
 
 
 def open_bench(checkpoint: Path, codec: Path, clips: Path) -> Bench:
-    models, fitted = open_pipeline(checkpoint, None).models, Codec.load(codec)
+    models, fitted = open_pipeline(checkpoint).models, Codec.load(codec)
     return Bench(models, fitted, open_clips(clips), fitted.std_C, read_always(models))
 
 
