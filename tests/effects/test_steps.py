@@ -1,0 +1,61 @@
+"""num_inference_steps and use_multiscale: how the result is reached."""
+
+import pytest
+
+from tests.effects import measure
+from tests.effects.studio import Source, Studio
+
+
+@pytest.mark.parametrize("steps", [8, 20, 50])
+def test_any_number_of_steps_works_and_is_reported(
+    studio: Studio, film: Source, steps: int
+) -> None:
+    """The manifest says what was asked, and the result shows the source."""
+    made = studio.order(film, num_inference_steps=steps)
+
+    assert made.manifest.steps == steps
+    assert "num_inference_steps" not in made.warned
+    assert measure.edge_correlation(made.frames, film.frames_THWC) > 0.7
+
+
+def test_steps_change_the_result_a_little(studio: Studio, film: Source) -> None:
+    """Other pixels of the same picture: more than 20 dB apart would be another picture."""
+    few = studio.order(film, num_inference_steps=8)
+    many = studio.order(film, num_inference_steps=50)
+
+    assert few.file.read_bytes() != many.file.read_bytes()
+    assert measure.psnr(few.frames, many.frames) > 20
+
+
+def test_more_steps_take_longer(studio: Studio, film: Source) -> None:
+    """In the stage that has them: 50 steps are more than twice the work of 8."""
+    few = studio.order(film, num_inference_steps=8).result.metrics
+    many = studio.order(film, num_inference_steps=50).result.metrics
+
+    assert few
+    assert many
+    assert many["denoise"] > 2 * few["denoise"]
+
+
+def test_two_stages_are_no_worse_than_one(studio: Studio, film: Source) -> None:
+    """Against the source: within half a decibel, and edges as well in place."""
+    one = studio.order(film, use_multiscale=False)
+    two = studio.order(film, use_multiscale=True)
+    source = film.frames_THWC
+
+    assert (one.manifest.multiscale, two.manifest.multiscale) == (False, True)
+    assert measure.psnr(two.frames, source) > measure.psnr(one.frames, source) - 0.5
+    # Not sharpness, which takes noise that one stage leaves for detail.
+    edges_of_one = measure.edge_correlation(one.frames, source)
+    assert measure.edge_correlation(two.frames, source) > edges_of_one - 0.02
+
+
+def test_only_two_stages_refine(studio: Studio, film: Source) -> None:
+    """The seconds of each stage tell which there were."""
+    one = studio.order(film, use_multiscale=False).result.metrics
+    two = studio.order(film, use_multiscale=True).result.metrics
+
+    assert one
+    assert two
+    assert "refine" not in one
+    assert two["refine"] > 0
