@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from safetensors.torch import save_file
 from rotoscope.generation.loras import LoraFile
 from rotoscope.generation.pipeline import Pipeline
 from rotoscope.generation.plan import Plan, make_plan
-from rotoscope.generation.weights import Checkpoint
+from rotoscope.generation.weights import REFINE_SIGMAS, Checkpoint
 from rotoscope.media.clip import Frames, Size, VideoInfo
 from rotoscope.schema.input import VideoToVideoInput
 from rotoscope.settings import Settings
@@ -38,7 +39,7 @@ def plan_of(pipeline: Pipeline) -> MakePlan:
         *, source: VideoInfo | None = None, checkpoint: Checkpoint | None = None, **fields: object
     ) -> Plan:
         asked = {
-            "prompt": "a cat in a garden",
+            "prompt": "a cat in a garden, rain, a steady tone",
             "negative_prompt": "blurry",
             "video_url": "https://a.test/v.mp4",
             "loras": [],
@@ -46,7 +47,7 @@ def plan_of(pipeline: Pipeline) -> MakePlan:
             "num_inference_steps": 8,
         }
         info = source or VideoInfo(
-            size=Size(128, 64), fps=Fraction(25), duration_s=0.7, codec="h264"
+            size=Size(128, 64), fps=Fraction(25), duration_s=0.38, codec="h264"
         )
         request = VideoToVideoInput.model_validate_json(json.dumps(asked | fields))
         return make_plan(request, info, checkpoint or pipeline.checkpoint, max_area=None)
@@ -65,9 +66,10 @@ def lora_of(pipeline: Pipeline, tmp_path: Path) -> MakeLora:
         names: tuple[str, str] = ("lora_A.weight", "lora_B.weight"),
         alpha: float | None = None,
         metadata: dict[str, str] | None = None,
-        size: float = 0.3,
+        size: float = 0.003,
+        seed: int = 7,
     ) -> LoraFile:
-        rng, rank = torch.Generator().manual_seed(7), 4
+        rng, rank = torch.Generator().manual_seed(seed), 4
         tensors = {}
         for name, linear in pipeline.models.transformer.named_modules():
             if not isinstance(linear, torch.nn.Linear) or ".attn" not in name:
@@ -83,6 +85,19 @@ def lora_of(pipeline: Pipeline, tmp_path: Path) -> MakeLora:
         return LoraFile(path, path.name, scale, sha256="0" * 64, field="loras.0.path")
 
     return make
+
+
+@pytest.fixture
+def as_published(pipeline: Pipeline, lora_of: MakeLora) -> Pipeline:
+    """The same models, refined as LTX-2 19B is: by a LoRA, without guidance or reference."""
+    checkpoint = replace(
+        pipeline.checkpoint,
+        refine_lora=str(lora_of(seed=8).path),
+        refine_sigmas=REFINE_SIGMAS,
+        refine_sees_reference=False,
+        refine_guidance=1.0,
+    )
+    return Pipeline(replace(pipeline.models, checkpoint=checkpoint))
 
 
 def make_source(plan: Plan, seed: int = 3) -> Frames | None:

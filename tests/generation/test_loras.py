@@ -185,10 +185,15 @@ LAYER = "diffusion_model.transformer_blocks.0.attn1.to_q"
 @pytest.mark.parametrize(
     ("layer", "down", "up", "reason"),
     [
-        ("diffusion_model.double_blocks.0.img_attn", (4, 64), (64, 4), "none of its 1 layers"),
+        (
+            "diffusion_model.double_blocks.0.img_attn",
+            (4, WIDTH),
+            (WIDTH, 4),
+            "none of its 1 layers",
+        ),
         (LAYER, (4, 4096), (4096, 4), "another model"),
-        (LAYER, (4, 64), (64, 8), "another model"),
-        (LAYER, (0, 64), (64, 0), "another model"),
+        (LAYER, (4, WIDTH), (WIDTH, 8), "another model"),
+        (LAYER, (0, WIDTH), (WIDTH, 0), "another model"),
     ],
     ids=["unknown layers", "other widths", "two ranks", "no rank"],
 )
@@ -228,7 +233,7 @@ def test_values_that_cannot_be_weights_are_refused(
 def test_one_matrix_alone_is_refused(pipeline: Pipeline, tmp_path: Path) -> None:
     """A pair with its other half missing is damage, not a LoRA."""
     path = tmp_path / "a.safetensors"
-    save_file({f"{LAYER}.lora_A.weight": torch.ones(4, 64)}, path)
+    save_file({f"{LAYER}.lora_A.weight": torch.ones(4, WIDTH)}, path)
 
     with pytest.raises(LoraIncompatibleError, match="only one"):
         open_lora(LoraFile(path, "mine", 1.0, ""), pipeline.models.transformer)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -25,6 +24,9 @@ from rotoscope.media.clip import Frames
 from tests.generation.conftest import MakeLora, MakePlan, make_image, make_source
 
 TOLERANCE = 1e-4
+# Mini subtracts large terms of the noise level. Of a reference that is noised in part, that level
+# is rounded in another order here than there; one step of float32 moves mini's pixels by 1.6e-4.
+TOLERANCE_IN_PART = 5e-4
 
 # Everything in diffusers' guidance that is not plain classifier-free guidance, off by name.
 PLAIN = {
@@ -112,7 +114,7 @@ def run_oracle(
     rng = torch.Generator().manual_seed(plan.seed)
     length = pipeline.checkpoint.text_tokens
     first, *second = plan.passes
-    with adapters(oracle, "style", lora):
+    with adapters(oracle, style=lora):
         last = "pt" if not second else "latent"
         video, audio = run_pass(oracle, plan, first, rng, source, image, None, last, length)
     if second:
@@ -120,32 +122,36 @@ def run_oracle(
             vae=pipeline.models.vae, latent_upsampler=pipeline.models.upsampler
         )
         video = upsampler(latents=video, output_type="latent", return_dict=False)[0]
-        refine = pipeline.models.folder / str(pipeline.checkpoint.refine_lora)
-        with (
-            adapters(oracle, "style", lora),
-            adapters(oracle, "refine", LoraFile(refine, "", 1.0, "")),
-        ):
-            loaded = [name for name, one in (("style", lora), ("refine", refine)) if one]
-            oracle.set_adapters(
-                loaded, [lora.scale if lora and n == "style" else 1.0 for n in loaded]
-            )
+        with adapters(oracle, style=lora, refine=refining(pipeline)):
             video, audio = run_pass(
                 oracle, plan, second[0], rng, source, image, (video, audio), "pt", length
             )
     return video[0].permute(0, 2, 3, 1), audio
 
 
+def refining(pipeline: Pipeline) -> LoraFile | None:
+    checkpoint = pipeline.checkpoint
+    if checkpoint.refine_lora is None:
+        return None
+    path = pipeline.models.folder / checkpoint.refine_lora
+    return LoraFile(path, path.name, checkpoint.refine_lora_scale, "")
+
+
 @contextmanager
-def adapters(oracle: LTX2InContextPipeline, name: str, lora: LoraFile | None) -> Iterator[None]:
-    if lora is None:
+def adapters(oracle: LTX2InContextPipeline, **loras: LoraFile | None) -> Iterator[None]:
+    """Those of `loras` that are there, loaded together."""
+    given = {name: lora for name, lora in loras.items() if lora}
+    try:
+        for name, lora in given.items():
+            oracle.load_lora_weights(
+                str(lora.path.parent), weight_name=lora.path.name, adapter_name=name
+            )
+        if given:
+            oracle.set_adapters([*given], [lora.scale for lora in given.values()])
         yield
-        return
-    oracle.load_lora_weights(str(lora.path.parent), weight_name=lora.path.name, adapter_name=name)
-    oracle.set_adapters([name], [lora.scale])
-    yield
-    oracle.delete_adapters([name])
-    if not oracle.get_list_adapters():
-        oracle.unload_lora_weights()
+    finally:
+        if given:
+            oracle.unload_lora_weights()
 
 
 def run_ours(
@@ -163,7 +169,7 @@ def run_ours(
 
 
 @pytest.mark.filterwarnings("ignore:.*peft_config.*:UserWarning")
-@pytest.mark.parametrize("stages", ["one stage", "two stages", "two that see the source"])
+@pytest.mark.parametrize("stages", ["one", "two", "two as published"])
 @pytest.mark.parametrize(
     ("strength", "image", "lora", "guidance"),
     [*product([0.0, 1.0], [False, True], [False, True], [1.0, 3.0]), (0.6, True, True, 3.0)],
@@ -171,6 +177,7 @@ def run_ours(
 )
 def test_we_make_what_diffusers_makes(
     pipeline: Pipeline,
+    as_published: Pipeline,
     plan_of: MakePlan,
     lora_of: MakeLora,
     stages: str,
@@ -180,11 +187,10 @@ def test_we_make_what_diffusers_makes(
     guidance: float,
 ) -> None:
     """Picture and sound agree with and without reference, first frame, LoRA, guidance, refining."""
+    tested = as_published if stages == "two as published" else pipeline
     plan = plan_of(
-        checkpoint=replace(
-            pipeline.checkpoint, refine_sees_reference=stages == "two that see the source"
-        ),
-        use_multiscale=stages != "one stage",
+        checkpoint=tested.checkpoint,
+        use_multiscale=stages != "one",
         video_strength=strength,
         guidance_scale=guidance,
         seed=11,
@@ -194,13 +200,15 @@ def test_we_make_what_diffusers_makes(
     picture = make_image(plan) if image else None
     file = lora_of(scale=0.7) if lora else None
 
-    expected, expected_audio = run_oracle(pipeline, plan, source, picture, file)
-    video, audio = run_ours(pipeline, plan, source, picture, file)
+    expected, expected_audio = run_oracle(tested, plan, source, picture, file)
+    video, audio = run_ours(tested, plan, source, picture, file)
 
     assert video.shape == (plan.frames, plan.size.height, plan.size.width, 3)
-    assert (video - expected).abs().max() <= TOLERANCE
+    within = TOLERANCE if strength in {0, 1} else TOLERANCE_IN_PART
+    assert (video - expected).abs().max() <= within
     assert (audio - expected_audio[0]).abs().max() <= TOLERANCE
     assert video.std() > 0.01
+    assert audio.std() > 0.01
 
 
 def test_the_oracles_own_schedule_differs(pipeline: Pipeline, plan_of: MakePlan) -> None:

@@ -27,7 +27,7 @@ def test_it_makes_what_was_planned(pipeline: Pipeline, plan_of: MakePlan) -> Non
 
     clip = make(pipeline, plan).clip
 
-    assert clip.frames_THWC.shape == (17, 64, 128, 3)
+    assert clip.frames_THWC.shape == (9, 64, 128, 3)
     assert clip.frames_THWC.dtype == np.uint8
     assert clip.fps == plan.fps
     assert clip.audio is not None
@@ -60,7 +60,7 @@ def test_the_second_pass_sees_the_source_where_the_checkpoint_says_so(
     monkeypatch.setattr("rotoscope.generation.walk.denoise", counting)
     make(pipeline, plan)
 
-    half, full = 3 * 1 * 2, 3 * 2 * 4
+    half, full = 2 * 1 * 2, 2 * 2 * 4
     assert counted == [(8, 2 * half), (3, 2 * full if sees else full)]
 
 
@@ -84,10 +84,28 @@ def test_an_ic_lora_acts_where_the_reference_is(
     plan = plan_of(checkpoint=replace(pipeline.checkpoint, refine_sees_reference=sees))
     make(pipeline, plan, loras=[style, control])
 
-    first, second = acted
-    assert first == [style.ref, control.ref]
-    assert second[:-1] == ([style.ref, control.ref] if sees else [style.ref])
-    assert second[-1] == pipeline.checkpoint.refine_lora
+    assert acted == [[style.ref, control.ref], [style.ref, control.ref] if sees else [style.ref]]
+
+
+def test_the_refining_lora_acts_in_the_second_pass_alone(
+    as_published: Pipeline,
+    plan_of: MakePlan,
+    lora_of: MakeLora,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a checkpoint that has one, after the request's own, at the checkpoint's scale."""
+    acted: list[list[tuple[str, float]]] = []
+
+    def noting(model: Any, loras: Sequence[Lora]) -> AbstractContextManager[None]:
+        acted.append([(lora.file.ref, lora.file.scale) for lora in loras])
+        return merged(model, loras)
+
+    monkeypatch.setattr("rotoscope.generation.pipeline.merged", noting)
+    style, row = lora_of(scale=0.5), replace(as_published.checkpoint, refine_lora_scale=0.7)
+    refined = Pipeline(replace(as_published.models, checkpoint=row))
+    make(refined, plan_of(checkpoint=row), loras=[style])
+
+    assert acted == [[(style.ref, 0.5)], [(style.ref, 0.5), (row.refine_lora, 0.7)]]
 
 
 def test_a_seed_names_a_clip(pipeline: Pipeline, plan_of: MakePlan) -> None:
@@ -158,7 +176,7 @@ def test_layers_left_out_are_a_warning(
     pipeline: Pipeline, plan_of: MakePlan, lora_of: MakeLora
 ) -> None:
     """A LoRA that fits in part names what it could not change."""
-    file = lora_of(layer=lambda name: f"diffusion_model.{name}".replace("blocks.3", "blocks.47"))
+    file = lora_of(layer=lambda name: f"diffusion_model.{name}".replace("blocks.2", "blocks.47"))
 
     (warning,) = make(pipeline, plan_of(), loras=[file]).warnings
 
