@@ -9,7 +9,7 @@ SAMPLE := src/rotoscope/data/sample.mp4
 demo: .venv/worker
 	mkdir -p demo-output
 	$(BIN)/rotoscope run $(SAMPLE) --prompt "$(PROMPT)" \
-	  --out demo-output/restyled.mp4 --sheet demo-output/before-and-after.png
+	  --num-inference-steps 20 --out demo-output/restyled.mp4 --sheet demo-output/before-and-after.png
 
 test: .venv/dev
 	$(BIN)/python -m pytest

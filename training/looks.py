@@ -70,7 +70,7 @@ def softened(frames: Tensor, factor: int) -> Tensor:
 
 def _split(frames: Tensor) -> tuple[Tensor, Tensor]:
     """Luma, T x 1 x H x W, and what is left of each colour without it."""
-    luma = torch.einsum("j,tjhw->thw", YCC[0], frames)[:, None]
+    luma = torch.einsum("j, t j h w -> t h w", YCC[0], frames)[:, None]
     return luma, frames - luma
 
 
