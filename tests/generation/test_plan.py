@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rotoscope.generation.plan import MAX_SECONDS, Plan, Reference, dev_sigmas, make_plan
-from rotoscope.generation.weights import CHECKPOINTS
+from rotoscope.generation.weights import CHECKPOINTS, REFINE_SIGMAS
 from rotoscope.media.clip import Size, VideoInfo
 from rotoscope.schema.input import CameraLora, IcLora, VideoToVideoInput
 
@@ -57,6 +57,29 @@ def test_a_checkpoint_may_see_the_reference_in_both_passes() -> None:
     assert twice.costs["refine"] > 2 * once.costs["refine"]
     for stage in ("text", "denoise", "upsample", "decode"):
         assert twice.costs[stage] == once.costs[stage]
+
+
+def test_a_checkpoint_has_its_own_second_pass() -> None:
+    """Its noise levels, and guidance up to its own limit."""
+    own = replace(DEV, refine_sigmas=(0.6, 0.2), refine_guidance=4.0)
+
+    for asked, used_again in ((1, 1), (3, 3), (4, 4), (9, 4)):
+        plan = make_plan(request_of(guidance_scale=asked), HD, own, max_area=None)
+        first, second = plan.passes
+        assert (first.guidance_scale, second.guidance_scale) == (asked, used_again)
+        assert (len(first.sigmas), second.sigmas) == (40, (0.6, 0.2))
+
+
+def test_mini_keeps_its_source_through_the_second_pass() -> None:
+    """It starts from less noise than LTX-2 does, sees the source, and is guided."""
+    plan = make_plan(request_of(), HD, CHECKPOINTS["mini"], max_area=None)
+    _, second = plan.passes
+
+    assert second.reference
+    assert second.guidance_scale == plan.guidance_scale == 3
+    assert max(second.sigmas) < max(REFINE_SIGMAS)
+    assert plan_of().passes[1].sigmas == REFINE_SIGMAS
+    assert used(plan).keys() == {"num_frames", "video_size"}
 
 
 def test_no_strength_no_reference_in_either_pass() -> None:

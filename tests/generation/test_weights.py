@@ -14,9 +14,7 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from rotoscope.errors import OperatorError
 from rotoscope.generation import hub, models, weights
 from rotoscope.generation.hub import fetch_checkpoint
-from rotoscope.generation.mini.make import make_mini
 from rotoscope.generation.models import open_models
-from rotoscope.generation.pipeline import Pipeline
 from rotoscope.generation.weights import CHECKPOINTS, PARTS, folder_of, missing_files, state_of
 from rotoscope.settings import Settings
 
@@ -38,31 +36,6 @@ def lay_out(folder: Path) -> None:
         for shard in index["weight_map"].values():
             (folder / part / shard).touch()
     (folder / "ltx-2-19b-distilled-lora-384.safetensors").touch()
-
-
-def test_mini_is_the_same_wherever_it_is_made(pipeline: Pipeline, tmp_path: Path) -> None:
-    """Made twice, its weights are equal bit for bit."""
-    again = open_models(
-        Settings(checkpoint_dir=make_mini(tmp_path / "mini"), data_dir=tmp_path, device="cpu")
-    )
-
-    ours = pipeline.models.transformer.state_dict()
-    assert all(
-        torch.equal(ours[name], tensor) for name, tensor in again.transformer.state_dict().items()
-    )
-
-
-def test_mini_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that fills up half-way leaves no half checkpoint behind."""
-
-    def fail(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("rotoscope.generation.mini.make.expand", fail)
-    with pytest.raises(OSError, match="No space"):
-        make_mini(tmp_path / "mini")
-
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_mini_is_made_anew_when_what_it_is_made_of_changes(
