@@ -54,7 +54,7 @@ def style(loras: Path, data_dir: Path) -> Path:
             key = f"diffusion_model.{name}"
             down = torch.randn((4, module.in_features), generator=rng)
             tensors[f"{key}.lora_A.weight"] = down
-            tensors[f"{key}.lora_B.weight"] = 0.3 * torch.randn(
+            tensors[f"{key}.lora_B.weight"] = 0.003 * torch.randn(
                 (module.out_features, 4), generator=rng
             )
     path = loras / "style.safetensors"

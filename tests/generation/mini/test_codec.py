@@ -75,7 +75,7 @@ def test_pictures_come_through(codec: Codec, frames_TCHW: Tensor) -> None:
 
 def test_grey_is_a_map_of_latents(codec: Codec, frames_TCHW: Tensor) -> None:
     """Luma and chroma have channels of their own: a picture without chroma changes those alone."""
-    luma_TCHW = torch.einsum("c,tchw->thw", YCC[0], frames_TCHW)[:, None]
+    luma_TCHW = torch.einsum("c,tcyx->tyx", YCC[0], frames_TCHW)[:, None]
     colour_CGHW, grey_CGHW = (
         codec.encode(frames) for frames in (frames_TCHW, luma_TCHW.expand(-1, 3, -1, -1))
     )
