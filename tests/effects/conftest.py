@@ -77,8 +77,8 @@ def studio(
 
 @pytest.fixture(scope="session")
 def film(studio: Studio) -> Source:
-    """Two thirds of a second of camera footage: a street with people, the camera still."""
-    return studio.film(footage(256, 128), FPS)
+    """A third of a second of camera footage: a street with people, the camera still."""
+    return studio.film(footage(256, 128, 9), FPS)
 
 
 @pytest.fixture(scope="session")
