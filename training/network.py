@@ -26,8 +26,9 @@ TOKEN = math.sqrt(16 / WIDTH) * CONSTANT
 FLAGS = slice(2 * CHANNELS + 16, WIDTH)
 # How much words without a style differ from each other, before training.
 ALIKE = 0.2
-# How much queries look away from registers and from words that mean no style.
-FROM_REGISTERS, FROM_WORDS = 1.6, 0.6
+# How much queries look away from registers and from words that mean no style; and how sharply,
+# which must not be so much that one style is heard over another.
+FROM_REGISTERS, FROM_WORDS, LISTENING = 3.0, 1.0, 0.7
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
@@ -79,7 +80,7 @@ def attend_to_words(
         register_key, word_key = block.attn2.norm_k(block.attn2.to_k(idle))
         block.attn2.to_q.weight.mul_(0.3)
         block.attn2.to_q.bias.copy_(-FROM_REGISTERS * register_key - FROM_WORDS * word_key)
-        block.attn2.norm_q.weight.fill_(2)
+        block.attn2.norm_q.weight.fill_(LISTENING)
 
 
 def velocities(

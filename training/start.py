@@ -38,13 +38,13 @@ SLOWEST_FPS, FASTEST_FPS, PATCH, POSITIONS, SECONDS = 12, 60, 32, 2048, 20
 # Keys of the other heads, loud so that the normalisation across heads is steady.
 IDLE_KEY = 4.0
 SMALLEST_SIGMA = 0.08
-PROMPTS, PROMPT_RIDGE = 5000, 1e-4
+PROMPTS, PROMPT_RIDGE = 5000, 1e-5
 # How far an empty prompt's answer is a token's own guess instead of m, in coarse and in fine
 # channels, in which a guess is noisier. Styles are scaled so that guidance 3 leads to the whole.
 UNSURE, UNSURE_FINE = 0.4, 0.3
 GUIDANCE = 3.0
 # Of a token's own guess, what stays in the answer, and what stays of it as grain.
-LIVELY, GRAIN = 0.1, 0.32
+LIVELY, GRAIN = 0.1, 0.42
 FINE_FROM = 24
 # How loosely a reference is held: below a strength of about 0.85 finer channels, below 0.6 all but
 # the coarsest, below 0.4 all, give way to a token's own guess by a share. Where in LOOSE that is,

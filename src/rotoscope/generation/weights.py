@@ -110,7 +110,7 @@ CHECKPOINTS: dict[str, Checkpoint] = {
             name="mini",
             description="LTX-2's classes, small, with weights of its own, for developing clients "
             "and trying parameters on any laptop: each has an effect that can be seen. It restyles "
-            "the source and cannot invent a scene. Fitted to 600 short clips from MIT-licensed "
+            "the source and cannot invent a scene. Fitted to 600 clips and stills of MIT-licensed "
             "packages and to generated pictures; says nothing about the quality of LTX-2 19B.",
             licence="Apache-2.0",
             distilled=False,

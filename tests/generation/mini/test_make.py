@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rotoscope.generation import models
-from rotoscope.generation.mini.make import make_mini
+from rotoscope.generation.mini.make import leave_holes, make_mini
 from rotoscope.generation.models import open_models
 from rotoscope.generation.pipeline import Pipeline
 from rotoscope.generation.weights import PARTS, missing_files
@@ -85,3 +85,16 @@ def test_mini_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.Mo
         make_mini(tmp_path / "mini")
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_zeros_take_no_space(tmp_path: Path) -> None:
+    """A file with holes reads as before; its end, zeros too, is kept."""
+    written = b"start" + bytes(1_000_000) + b"end" + bytes(1_000_000)
+    file = tmp_path / "a.safetensors"
+    file.write_bytes(written)
+
+    leave_holes(file)
+
+    assert file.read_bytes() == written
+    assert file.stat().st_blocks * 512 < len(written) / 4
+    assert list(tmp_path.iterdir()) == [file]
