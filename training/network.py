@@ -61,7 +61,9 @@ def attend_to_words(
     alike, and queries opposite to their keys.
     """
     table = encoder.get_input_embeddings().weight
-    others = [index for word, index in tokenizer.get_vocab().items() if word not in style_words()]
+    others = sorted(
+        index for word, index in tokenizer.get_vocab().items() if word not in style_words()
+    )
     table[others] = table[others[:1]] + ALIKE * table[others]
     connector = connectors.video_connector
     connector.learnable_registers.copy_(connector.learnable_registers[:1].clone())
