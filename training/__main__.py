@@ -102,8 +102,8 @@ def loras(work: Work = WORK) -> None:
     """Fit the adapters to the frozen base."""
     out = work / "packed" / "loras"
     out.mkdir(parents=True, exist_ok=True)
-    for fitting in (fit_loras, fit_moves):
-        fitting.main(work / "mini", work / "codec.safetensors", work / "clips" / "train", out)
+    fit_loras.main(work / "mini", work / "codec.safetensors", work / "clips" / "train", out)
+    fit_moves.main(work / "codec.safetensors", out)
 
 
 @app.command()
