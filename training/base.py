@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
+from transformers import BatchEncoding
 
 from rotoscope.generation.mini.networks import (
     TEXT_TOKENS,
@@ -37,7 +38,12 @@ class Base(nn.Module):
             attend_to_words(self.tokenizer, self.text_encoder, self.connectors, self.transformer)
 
     def text(self, prompts: list[str]) -> Tensor:
-        """As rotoscope.generation.text has it."""
+        """The picture's embeddings of `prompts`, as rotoscope.generation.text has them."""
+        return self.embed(prompts)[0]
+
+    @torch.no_grad()
+    def embed(self, prompts: list[str]) -> tuple[Tensor, Tensor, BatchEncoding]:
+        """The picture's and the sound's embeddings, B x L x D, and the tokens they are of."""
         tokens = self.tokenizer(
             prompts,
             padding="max_length",
@@ -45,16 +51,14 @@ class Base(nn.Module):
             truncation=True,
             return_tensors="pt",
         )
-        with torch.no_grad():
-            encoded = self.text_encoder.model(
-                input_ids=tokens.input_ids,
-                attention_mask=tokens.attention_mask,
-                output_hidden_states=True,
-            )
-            layers = torch.stack(encoded.hidden_states, dim=-1).flatten(2, 3)
-        video, _, _ = self.connectors(layers, tokens.attention_mask, padding_side="left")
-        embedded: Tensor = video
-        return embedded
+        encoded = self.text_encoder.model(
+            input_ids=tokens.input_ids,
+            attention_mask=tokens.attention_mask,
+            output_hidden_states=True,
+        )
+        layers_BLD = torch.stack(encoded.hidden_states, dim=-1).flatten(2, 3)
+        picture, sound, _ = self.connectors(layers_BLD, tokens.attention_mask, padding_side="left")
+        return picture, sound, tokens
 
     def save(self, path: Path) -> None:
         save_model(self, str(path))

@@ -301,21 +301,7 @@ def _positions(base: Base, seed: int) -> tuple[Tensor, Tensor]:
 
 def sound_text(base: Base, prompts: list[str]) -> tuple[Tensor, Tensor]:
     """The sound's embeddings of `prompts`, B x L x D, and the words at their positions, B x L."""
-    tokens = base.tokenizer(
-        prompts,
-        padding="max_length",
-        max_length=TEXT_TOKENS,
-        truncation=True,
-        return_tensors="pt",
-    )
-    with torch.no_grad():
-        encoded = base.text_encoder.model(
-            input_ids=tokens.input_ids,
-            attention_mask=tokens.attention_mask,
-            output_hidden_states=True,
-        )
-        layers_BLD = torch.stack(encoded.hidden_states, dim=-1).flatten(2, 3)
-        _, text_BLD, _ = base.connectors(layers_BLD, tokens.attention_mask, padding_side="left")
+    _, text_BLD, tokens = base.embed(prompts)
     # Words come first, registers take the place of the padding.
     pad = base.tokenizer.pad_token_id
     ids_BL = torch.full_like(tokens.input_ids, pad)

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 from rotoscope.errors import OperatorError
-from rotoscope.schema.input import LORA_SCHEME
+from rotoscope.schema.input import LORA_SCHEME, CameraLora, IcLora
 from rotoscope.settings import Settings
 
 GB = 1_000_000_000
@@ -82,16 +83,8 @@ class Checkpoint:
     """Kept in float32 on a GPU too, instead of the bfloat16 that LTX-2 was trained in."""
 
 
-IC_LORAS = ("canny", "depth", "pose", "detailer")
-CAMERA_LORAS = (
-    "dolly_in",
-    "dolly_out",
-    "dolly_left",
-    "dolly_right",
-    "jib_up",
-    "jib_down",
-    "static",
-)
+IC_LORAS = tuple(name for name in get_args(IcLora) if name not in {"match_preprocessor", "none"})
+CAMERA_LORAS = tuple(name for name in get_args(CameraLora) if name != "none")
 PUBLISHED_IC_LORAS = {
     "canny": "Lightricks/LTX-2-19b-IC-LoRA-Canny-Control",
     "depth": "Lightricks/LTX-2-19b-IC-LoRA-Depth-Control",
