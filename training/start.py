@@ -44,7 +44,7 @@ PROMPTS, PROMPT_RIDGE = 5000, 1e-5
 UNSURE, UNSURE_FINE = 0.4, 0.3
 GUIDANCE = 3.0
 # Of a token's own guess, what stays in the answer, and what stays of it as grain.
-LIVELY, GRAIN = 0.1, 0.46
+LIVELY, GRAIN = 0.1, 0.32
 FINE_FROM = 24
 # How loosely a reference is held: below a strength of about 0.85 finer channels, below 0.6 all but
 # the coarsest, below 0.4 all, give way to a token's own guess by a share. Where in LOOSE that is,

@@ -72,8 +72,8 @@ LOOKS: dict[str, tuple[Look, ...]] = {
     "warm": (Look(change(measure.warmth), least=0.05),),
     "cold": (Look(change(measure.warmth), most=-0.05),),
     "high contrast": (Look(share(measure.contrast), least=1.2),),
-    # Half a hundredth of full scale, in the calmest parts, is seen; encoding leaves 0.002.
-    "film grain": (Look(change(measure.grain), least=0.005),),
+    # In the calmest parts, of full scale. Mini's is faint, 0.0015: more would drown what is fine.
+    "film grain": (Look(change(measure.grain), least=0.001),),
     "blurred": (Look(share(measure.sharpness), most=0.8),),
     "sharp": (Look(share(measure.sharpness), least=1.1),),
     "negative": (Look(measure.correlation, most=-0.6),),

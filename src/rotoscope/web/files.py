@@ -20,7 +20,7 @@ from rotoscope.errors import (
     UnauthorizedError,
     UnknownRequestError,
 )
-from rotoscope.schema.output import FieldError, Uploaded
+from rotoscope.schema.output import ErrorBody, FieldError, Uploaded
 from rotoscope.storage import Incoming, Upload
 from rotoscope.web.answers import as_json
 from rotoscope.web.auth import Owner, client_owner, scheme
@@ -74,7 +74,8 @@ def get_file(key: str, request: Request, parts: PartsDep) -> Response:
     "/v1/uploads",
     response_model=Uploaded,
     dependencies=[Depends(client_owner), Depends(scheme)],
-    responses=describe(UnauthorizedError, ForbiddenError, BodyTooLargeError, InvalidInputError),
+    responses=describe(UnauthorizedError, ForbiddenError, BodyTooLargeError, InvalidInputError)
+    | {400: {"model": ErrorBody, "description": "UnreadableForm"}},
     openapi_extra={
         "requestBody": {
             "content": {"application/octet-stream": _BYTES, "multipart/form-data": _FORM}
