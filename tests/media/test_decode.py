@@ -22,9 +22,10 @@ from rotoscope.errors import (
     VideoTooLargeError,
     VideoTooShortError,
 )
-from rotoscope.media import decode as decode_module
+from rotoscope.media import sandbox
 from rotoscope.media.clip import Size
-from rotoscope.media.decode import CHILD, CHILD_ENV, decode, probe
+from rotoscope.media.decode import decode, probe
+from rotoscope.media.sandbox import CHILD, CHILD_ENV
 from tests.media.conftest import (
     COLOURS,
     add_sound,
@@ -526,7 +527,7 @@ def test_an_interrupted_read_ends_its_child(file: Path, monkeypatch: pytest.Monk
     """Nothing is left running, and nothing waits for its deadline."""
     make_video(file)
     children: list[subprocess.Popen[bytes]] = []
-    start = decode_module._start
+    start = sandbox._start
 
     def started(*given: Any) -> subprocess.Popen[bytes]:
         children.append(start(*given))
@@ -537,9 +538,9 @@ def test_an_interrupted_read_ends_its_child(file: Path, monkeypatch: pytest.Monk
 
     hanging = file.with_name("hang.py")
     hanging.write_text("import time; time.sleep(600)")
-    monkeypatch.setattr(decode_module, "CHILD", hanging)
-    monkeypatch.setattr(decode_module, "_start", started)
-    monkeypatch.setattr(decode_module, "_fill", interrupted)
+    monkeypatch.setattr(sandbox, "CHILD", hanging)
+    monkeypatch.setattr(sandbox, "_start", started)
+    monkeypatch.setattr(sandbox, "_fill", interrupted)
     with pytest.raises(KeyboardInterrupt):
         probe(file)
 
@@ -565,8 +566,8 @@ def test_a_child_that_hangs_is_ended(file: Path, monkeypatch: pytest.MonkeyPatch
     make_video(file)
     hanging = file.with_name("hang.py")
     hanging.write_text("import time; time.sleep(600)")
-    monkeypatch.setattr(decode_module, "CHILD", hanging)
-    monkeypatch.setattr(decode_module, "DEADLINE_S", 0.3)
+    monkeypatch.setattr(sandbox, "CHILD", hanging)
+    monkeypatch.setattr(sandbox, "DEADLINE_S", 0.3)
 
     assert "seconds" in refused(file)
 
@@ -578,6 +579,6 @@ def test_a_child_that_crashes_is_no_crash_of_ours(
     make_video(file)
     crashing = file.with_name("crash.py")
     crashing.write_text("import os; os.abort()")
-    monkeypatch.setattr(decode_module, "CHILD", crashing)
+    monkeypatch.setattr(sandbox, "CHILD", crashing)
 
     assert "failed" in refused(file)

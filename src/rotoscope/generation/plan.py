@@ -12,7 +12,7 @@ from typing import Any
 
 from rotoscope.generation.named_loras import ic_lora_of
 from rotoscope.generation.weights import Checkpoint
-from rotoscope.media.clip import Size, VideoInfo
+from rotoscope.media.facts import Size, VideoInfo
 from rotoscope.schema.input import Size as AskedSize
 from rotoscope.schema.input import VideoToVideoInput
 from rotoscope.schema.output import Adjustment

@@ -13,33 +13,11 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
+from rotoscope.media.facts import Size, VideoInfo
+
+__all__ = ["Audio", "Clip", "Frames", "Size", "VideoInfo"]
+
 Frames = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """Pixels, as displayed: after rotation and sample aspect."""
-
-    width: int
-    height: int
-
-    @property
-    def area(self) -> int:
-        return self.width * self.height
-
-    def __str__(self) -> str:
-        return f"{self.width}x{self.height}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VideoInfo:
-    """What a probe found; nothing here is taken on trust when frames are read."""
-
-    size: Size
-    fps: Fraction
-    """The average rate where it varies."""
-    duration_s: float
-    codec: str
 
 
 @dataclass(frozen=True, slots=True)

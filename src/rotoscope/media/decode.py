@@ -1,73 +1,15 @@
-"""Probe and decode untrusted video, in a child process that can do little else.
+"""Read frames of untrusted video, in a child process; see sandbox.py."""
 
-The child (decode_child.py) gets the open file as its standard input and answers on a pipe; its
-memory, time and files are limited and its network is cut off where the system allows. First bytes
-are looked at here, so that playlists and pages are refused by name before any demuxer sees them.
-"""
-
-import json
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from threading import Event, Timer
-from typing import IO, Any
 
 import numpy as np
 
-from rotoscope.errors import (
-    JobError,
-    UnsupportedVideoError,
-    VideoTooLargeError,
-    VideoTooShortError,
-)
-from rotoscope.media.clip import Frames, Size, VideoInfo
+from rotoscope.media.clip import Frames, Size
+from rotoscope.media.probe import probe
+from rotoscope.media.sandbox import ask
 
-CHILD = Path(__file__).with_name("decode_child.py")
-# No threads for numpy: the network can be cut off only from a process with a single one, and their
-# memory, by the number of cores, would count towards the limit.
-CHILD_ENV = {"OPENBLAS_NUM_THREADS": "1"}
-DEADLINE_S = 300.0
-SNIFFED_BYTES = 512
-ANSWER_BYTES = 4096
-
-_NOT_VIDEO: dict[bytes, str] = {
-    b"#EXTM3U": "it is a playlist",
-    b"ffconcat": "it is a playlist",
-    b"v=0": "it is a session description",
-    b"<": "it is a web page or XML",
-    b"%PDF": "it is a PDF document",
-    b"PK\x03\x04": "it is a zip archive",
-    b"ID3": "it is sound without pictures",
-    b"\x89PNG": "it is a still image",
-    b"\xff\xd8\xff": "it is a still image",
-}
-_ERRORS: dict[str, type[JobError]] = {
-    "unsupported": UnsupportedVideoError,
-    "too_large": VideoTooLargeError,
-    "too_short": VideoTooShortError,
-}
-_HINT = "MP4, MOV, WebM, MKV, AVI and GIF work"
-
-
-def probe(path: Path, *, field: str = "video_url") -> VideoInfo:
-    """What the video at `path` is.
-
-    Raises:
-        UnsupportedVideoError: It is no video, or none that is read here.
-        VideoTooLargeError: It has more pixels than are read.
-        VideoTooShortError: No frame of it can be shown.
-    """
-    answer = bytearray(ANSWER_BYTES)
-    facts = json.loads(answer[: _ask(path, field, {"do": "probe"}, memoryview(answer))])
-    return VideoInfo(
-        size=Size(facts["width"], facts["height"]),
-        fps=Fraction(*facts["fps"]),
-        duration_s=facts["duration_s"],
-        codec=facts["codec"],
-    )
+__all__ = ["decode", "probe"]
 
 
 def decode(
@@ -87,91 +29,5 @@ def decode(
     }
     # Filled as the child writes: one copy in memory, and only of the frames there are.
     pixels_THWC = np.empty((frames, size.height, size.width, 3), dtype=np.uint8)
-    count = _ask(path, field, order, pixels_THWC.reshape(-1).data)
+    count = ask(path, field, order, pixels_THWC.reshape(-1).data)
     return pixels_THWC[: count // pixels_THWC[0].size]
-
-
-def _ask(path: Path, field: str, order: dict[str, Any], answer: memoryview) -> int:
-    """Let a child do `order`; its answer fills the start of `answer`, whose length comes back."""
-    _sniff(path, field)
-    with path.open("rb") as file, _start(file, order) as child, _deadline(child) as late:
-        count = _fill(answer, child.stdout)
-        complaint = child.stderr.read() if child.stderr else b""
-    if late.is_set():
-        raise _refused(field, f"reading it took more than {DEADLINE_S:g} seconds")
-    if child.returncode:
-        raise _explain(field, complaint)
-    return count
-
-
-def _start(file: IO[bytes], order: dict[str, Any]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603 - our own interpreter and file; the order is no shell text
-        [sys.executable, "-I", str(CHILD), json.dumps(order)],
-        stdin=file,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=CHILD_ENV,
-    )
-
-
-@contextmanager
-def _deadline(child: subprocess.Popen[bytes]) -> Iterator[Event]:
-    """End the child in time, and at once where its answer is no longer waited for.
-
-    Yields:
-        An event that says whether it was too late.
-    """
-    late = Event()
-
-    def end() -> None:
-        late.set()
-        child.kill()
-
-    timer = Timer(DEADLINE_S, end)
-    timer.start()
-    try:
-        yield late
-    except BaseException:
-        child.kill()
-        raise
-    finally:
-        timer.cancel()
-
-
-def _fill(answer: memoryview, pipe: Any) -> int:
-    count = 0
-    while got := pipe.readinto(answer[count:]):
-        count += got
-    return count
-
-
-def _sniff(path: Path, field: str) -> None:
-    with path.open("rb") as file:
-        head = file.read(SNIFFED_BYTES)
-    if not head:
-        raise _refused(field, "the file is empty")
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    for magic, what in _NOT_VIDEO.items():
-        if start.startswith(magic):
-            raise _refused(field, what)
-    if _is_text(head):
-        raise _refused(field, "it is text")
-
-
-def _is_text(head: bytes) -> bool:
-    # A character may be cut at the end of what was read.
-    text = head.decode(errors="ignore")
-    return len(text) > len(head) // 4 and all(c.isprintable() or c.isspace() for c in text)
-
-
-def _explain(field: str, complaint: bytes) -> JobError:
-    """What the child said; one that was ended by its limits, or crashed, said nothing."""
-    try:
-        said = json.loads(complaint)
-        return _refused(field, said["message"], _ERRORS[said["error"]])
-    except (ValueError, KeyError, TypeError):
-        return _refused(field, "reading it failed or took more than a video may take")
-
-
-def _refused(field: str, reason: str, error: type[JobError] = UnsupportedVideoError) -> JobError:
-    return error(f"The source video cannot be used: {reason}; {_HINT}.", field=field)

@@ -79,7 +79,7 @@ def confine() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    # Refused to a process with threads (decode.py sees to that), and containers may deny it: some
+    # Refused to a process with threads (sandbox.py sees to that), and containers may deny it: some
     # the first form, some both. The protocol list and the fetch guard stand in any case.
     if libc.unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0:
         libc.unshare(CLONE_NEWNET)

@@ -2,7 +2,7 @@
 
 The name is resolved once, every address is checked, the connection goes to a checked address, and
 each redirect starts over. Bytes are counted, time is limited over all of it, no proxy is taken from
-the environment, and what is left of a failed download is removed. What the file is, decode.py says.
+the environment, and what is left of a failed download is removed. What the file is, probe.py says.
 Why our own: docs/decisions/0005.
 """
 
