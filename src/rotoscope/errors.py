@@ -21,6 +21,7 @@ RotoscopeError
     ├── VideoTooShortError      video_too_short
     ├── VideoTooLargeError      video_too_large
     ├── UnsupportedImageError   unsupported_image_format
+    ├── PreprocessorUnavailableError  preprocessor_unavailable
     ├── LoraDownloadError       lora_download_error
     ├── LoraIncompatibleError   lora_incompatible
     ├── OutOfMemoryError        out_of_memory
@@ -196,6 +197,12 @@ class UnsupportedImageError(JobError):
     """The first frame is no image that can be read."""
 
     code = "unsupported_image_format"
+
+
+class PreprocessorUnavailableError(JobError):
+    """The model that a preprocessor needs is missing or damaged; the operator can restore it."""
+
+    code = "preprocessor_unavailable"
 
 
 class LoraDownloadError(JobError):

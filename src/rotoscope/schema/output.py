@@ -96,6 +96,14 @@ class LoraFacts(Answer):
     layers: int = Field(description="Layers of the model that the LoRA changes.")
 
 
+class PreprocessorFacts(Answer):
+    """What turned the source into a control video."""
+
+    name: str = Field(description="canny, depth or pose.")
+    model: str = Field(description="The model that ran, or the method and its thresholds.")
+    sha256: str | None = Field(None, description="Of the model's weights, if it has any.")
+
+
 class Manifest(Answer):
     """What was really done: enough to make the clip again."""
 
@@ -115,8 +123,16 @@ class Manifest(Answer):
     video_strength: float
     source_sha256: str
     image_sha256: str | None
+    preprocessor: PreprocessorFacts | None = None
     loras: list[LoraFacts]
     versions: dict[str, str] = Field(description="Of Rotoscope, torch, diffusers and av.")
+
+
+class ControlFile(Answer):
+    """A control video as it is stored."""
+
+    file: str = Field(description="The stored file's key.")
+    media: Media
 
 
 class Outcome(Answer):
@@ -124,8 +140,16 @@ class Outcome(Answer):
 
     file: str = Field(description="The stored file's key.")
     media: Media
+    control: ControlFile | None = None
     metrics: dict[str, float] = Field(description="Seconds per stage.")
     manifest: Manifest
+
+
+class ControlVideo(Answer):
+    """What the preprocessor made of the source, and the model followed."""
+
+    video: str = Field(description="Its URL.")
+    media: Media
 
 
 class Submitted(Answer):
@@ -153,6 +177,7 @@ class Result(Answer):
     output: Output | None = Field(None, description="Only when the run succeeded.")
     error: Failure | None = Field(None, description="Only when the run failed.")
     media: Media | None = None
+    control: ControlVideo | None = Field(None, description="Only with a preprocessor.")
     metrics: dict[str, float] | None = None
     manifest: Manifest | None = None
     warnings: list[Adjustment] | None = None
