@@ -84,6 +84,29 @@ class Settings(BaseSettings):
         ge=64 * 64,
         description="Most pixels of a frame with video_size auto; unset: the checkpoint's own.",
     )
+    memory: Literal["auto", "resident", "offloaded", "fp8"] = Field(
+        "auto",
+        description="Where weights wait: all on the device (resident); in the machine's memory "
+        "until they are used (offloaded); so, and stored in 8 bits on the device (fp8). "
+        "auto takes for each job the first of the three that it fits into.",
+    )
+    plain_video: Literal["reference", "sdedit"] = Field(
+        "reference",
+        description="What a source without any IC-LoRA does: the model looks at it (reference), "
+        "or starts from it, noised the more the lower video_strength is (sdedit).",
+    )
+    detailer: Literal["generic", "three-step"] = Field(
+        "generic",
+        description="How the Detailer runs where it is the only IC-LoRA: as the others do, or in "
+        "the three steps at full size, from the source and without guidance, that were published.",
+    )
+    stg_scale: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="Spatio-temporal guidance of the first pass; 0 is off. It adds a row to each "
+        "step, which takes half as long again.",
+    )
 
     # Fetching
     fetch_private_hosts: Strings = Field(
