@@ -125,15 +125,17 @@ def test_expired_uploads_are_dropped(storage: Storage, tmp_path: Path) -> None:
     assert len(files(tmp_path)) == 2
 
 
-def test_only_the_kept_output_of_a_job_stays(storage: Storage) -> None:
+def test_only_the_kept_outputs_of_a_job_stay(storage: Storage) -> None:
     """Files of given-up attempts go when the job ends; other jobs' files stay."""
-    old, new, other = (
+    old, new, second, other = (
         keep_output(storage, b"a"),
         keep_output(storage, b"b", attempt=2),
-        keep_output(storage, b"c", job_id="other"),
+        keep_output(storage, b"c", attempt=2),
+        keep_output(storage, b"d", job_id="other"),
     )
-    storage.drop_outputs("job", keep=new)
-    assert [storage.output(key) is not None for key in (old, new, other)] == [False, True, True]
+    storage.drop_outputs("job", keep=[new, second])
+    left = [storage.output(key) is not None for key in (old, new, second, other)]
+    assert left == [False, True, True, True]
 
 
 def test_a_folder_that_takes_nothing_is_told(storage: Storage, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -156,11 +156,11 @@ class Storage:
         path = self._upload_path(upload_id)
         return path if _UPLOAD_ID.fullmatch(upload_id) and path.is_file() else None
 
-    def drop_outputs(self, job_id: str, *, keep: str | None = None) -> None:
-        """Delete what the attempts of a job left, but for the file of one key."""
-        kept = keep and (self._folder / keep).parent
+    def drop_outputs(self, job_id: str, *, keep: Collection[str] = ()) -> None:
+        """Delete what the attempts of a job left, but for the files of some keys."""
+        kept = {(self._folder / key).parent for key in keep}
         for attempt in (self._folder / "outputs" / job_id).glob("*-*"):
-            if attempt != kept:
+            if attempt not in kept:
                 shutil.rmtree(attempt, ignore_errors=True)
 
     def delete_upload(self, upload_id: str) -> None:

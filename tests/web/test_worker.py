@@ -127,6 +127,41 @@ def test_a_success_names_a_file_of_its_job(site: Site, key: str) -> None:
     assert site.tell(job, "heartbeat") == 204
 
 
+def test_a_control_video_is_stored_and_linked(site: Site) -> None:
+    """It has a URL of its own beside the result's, and goes when the result goes."""
+    site.submit()
+    job = site.claim()
+    stray, key, control = site.store(job), site.store(job), site.store(job, b"control")
+    facts = FACTS | {"control": {"file": control, "media": MEDIA}}
+    assert site.tell(job, "succeed", file=key, **facts) == 204
+
+    result = site.result(job["request_id"])
+    assert result["control"]["media"]["frames"] == MEDIA["frames"]
+    assert site.http.get(result["control"]["video"]).content == b"control"
+    assert site.http.get(result["output"]["video"]).content == b"0123456789"
+    assert site.parts.storage.output(stray) is None
+    site.parts.storage.drop_outputs(job["request_id"])
+    assert site.http.get(result["control"]["video"]).status_code == 404
+
+
+def test_without_a_preprocessor_there_is_no_control(site: Site) -> None:
+    """The field is left out, not null."""
+    site.submit()
+    job = site.claim()
+    site.finish(job)
+    assert "control" not in site.result(job["request_id"])
+
+
+@pytest.mark.parametrize("key", ["", "outputs/other/1-0/out.mp4"])
+def test_a_control_video_is_a_file_of_its_job(site: Site, key: str) -> None:
+    """As the result itself."""
+    site.submit()
+    job = site.claim()
+    facts = FACTS | {"control": {"file": key, "media": MEDIA}}
+    assert site.tell(job, "succeed", file=site.store(job), **facts) == 422
+    assert site.tell(job, "heartbeat") == 204
+
+
 def test_the_last_file_of_a_job_is_kept_alone(site: Site) -> None:
     """A result that was sent twice is kept once; a failed job keeps none."""
     site.submit()

@@ -15,8 +15,8 @@ from rotoscope.generation.named_loras import ic_lora_of, is_ic_lora, named_loras
 from rotoscope.generation.weights import Checkpoint
 from rotoscope.media.facts import Size, VideoInfo
 from rotoscope.schema.hub import HubReference
+from rotoscope.schema.input import Preprocessor, VideoToVideoInput
 from rotoscope.schema.input import Size as AskedSize
-from rotoscope.schema.input import VideoToVideoInput
 from rotoscope.schema.output import Adjustment
 from rotoscope.settings import Settings
 
@@ -33,6 +33,7 @@ NTSC_RATES = tuple(Fraction(rate * 1000, 1001) for rate in (24, 30, 48, 60))
 NTSC_TOLERANCE = Fraction(1, 1000)
 _THREE_STEPS = "the operator chose the Detailer's published way: three steps at the full size"
 _SDEDIT = "the operator chose to start from the source, which takes the place of the first steps"
+NO_SOURCE = "video_strength 0 leaves the source out"
 NO_REFERENCE = "an IC-LoRA acts on the source, and video_strength 0 leaves the source out"
 
 NAMED_SIZES: dict[str, Size] = {
@@ -131,6 +132,8 @@ class Plan:
     first_frame: bool
     expand: bool
     """Whether a language model writes a longer prompt first."""
+    preprocessor: Preprocessor
+    """What turns the source into a control video first."""
     strength: float
     way: Way
     downscale: int
@@ -157,13 +160,15 @@ class Plan:
         30,000 tokens; decoding a token's pixels costs 0.37 of its way through the transformer,
         encoding 0.86, upsampling 0.05; a prompt costs as much as 900 tokens. Writing a
         longer prompt is bound by memory: a card reads the text encoder once for each of about 300
-        tokens, and each reading takes as long as 200 tokens through the transformer.
+        tokens, and each reading takes as long as 200 tokens through the transformer. The models of
+        preprocessors run beside the card, and take as long for a frame as it does for 1,000 tokens.
         """
         seen = self.reference.frames if self.reference else 0
         encode = sum(_tokens(size, seen) for size in self.source_sizes)
         full = _tokens(self.size, self.frames)
         first, *second = (self._pass_cost(one) for one in self.passes)
-        costs = {"expand": 60_000.0} if self.expand else {}
+        costs = {} if self.preprocessor == "none" else {"preprocess": self._preprocess_cost(seen)}
+        costs |= {"expand": 60_000.0} if self.expand else {}
         costs |= {"text": 1800.0, "condition": 0.86 * encode, "denoise": first}
         if second:
             costs |= {"upsample": 0.05 * full, "refine": second[0]}
@@ -186,6 +191,9 @@ class Plan:
         if self.reference is None or not one.reference:
             return clip
         return clip + _tokens(self.seen_at(one), self.reference.frames)
+
+    def _preprocess_cost(self, frames: int) -> float:
+        return frames * (50.0 if self.preprocessor == "canny" else 1000.0)
 
     def _pass_cost(self, one: Pass) -> float:
         tokens = self.tokens(one)
@@ -235,6 +243,7 @@ def make_plan(  # noqa: PLR0913 - the last three are the operator's and the LoRA
         audio=request.generate_audio,
         first_frame=request.image_url is not None,
         expand=request.enable_prompt_expansion,
+        preprocessor="none" if way == "free" else request.preprocessor,
         strength=request.video_strength,
         way=way,
         downscale=downscale,
@@ -245,6 +254,7 @@ def make_plan(  # noqa: PLR0913 - the last three are the operator's and the LoRA
     reference = _reference(plan, shown, warnings)
     if way == "free" and request.ic_lora_scale > 0 and (control := ic_lora_of(request)):
         warnings.note("ic_lora", control, "none", NO_REFERENCE)
+    warnings.note("preprocessor", request.preprocessor, plan.preprocessor, NO_SOURCE)
     return replace(plan, reference=reference, warnings=tuple(warnings))
 
 

@@ -16,7 +16,14 @@ discard. succeed, fail and release may be repeated with the same token after a l
 from pydantic import BaseModel, ConfigDict, Field
 
 from rotoscope.schema.input import VideoToVideoInput
-from rotoscope.schema.output import Adjustment, Failure, Manifest, Media, Progress
+from rotoscope.schema.output import (
+    Adjustment,
+    ControlFile,
+    Failure,
+    Manifest,
+    Media,
+    Progress,
+)
 
 
 class Message(BaseModel):
@@ -54,6 +61,7 @@ class Succeed(Message):
     token: str
     file: str = Field(description="The key that the file upload answered.")
     media: Media
+    control: ControlFile | None = Field(None, description="Stored like the result itself.")
     metrics: dict[str, float]
     manifest: Manifest
     warnings: tuple[Adjustment, ...] = ()

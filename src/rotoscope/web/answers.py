@@ -10,6 +10,8 @@ from rotoscope.schema.output import (
     RESULT_WORD,
     STATUS_WORD,
     Cancelled,
+    ControlFile,
+    ControlVideo,
     Output,
     Result,
     Status,
@@ -75,12 +77,22 @@ def cancelled(job: Job) -> Cancelled:
 def _made(job: Job, base: str) -> dict[str, Any]:
     if job.outcome is None:
         return {}
+    control = job.outcome.control
     return {
-        "output": Output(video=f"{base}/files/{job.outcome.file}"),
+        "output": Output(video=_file_url(base, job.outcome.file)),
         "media": job.outcome.media,
+        **_present(control=control and _control(base, control)),
         "metrics": job.outcome.metrics,
         "manifest": job.outcome.manifest,
     }
+
+
+def _control(base: str, stored: ControlFile) -> ControlVideo:
+    return ControlVideo(video=_file_url(base, stored.file), media=stored.media)
+
+
+def _file_url(base: str, key: str) -> str:
+    return f"{base}/files/{key}"
 
 
 def _url(base: str, job: Job, verb: str) -> str:

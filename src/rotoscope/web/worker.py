@@ -107,14 +107,16 @@ async def put_file(
 
 @router.post(JOB + "/succeed", status_code=204, responses=describe(ConflictError))
 def succeed(job_id: str, message: Succeed, parts: PartsDep) -> Response:
-    """End the job well, with the file that was stored for it."""
-    if not message.file.startswith(f"outputs/{job_id}/") or not parts.storage.output(message.file):
-        problem = "Name the key that the file upload of this job answered."
-        raise invalid([FieldError(loc=["body", "file"], msg=problem, type="file_key")])
+    """End the job well, with the files that were stored for it."""
+    keys = {"file": message.file} | ({"control": message.control.file} if message.control else {})
+    for field, key in keys.items():
+        if not key.startswith(f"outputs/{job_id}/") or not parts.storage.output(key):
+            problem = "Name the key that the file upload of this job answered."
+            raise invalid([FieldError(loc=["body", field], msg=problem, type="file_key")])
     outcome = Outcome(**{name: getattr(message, name) for name in Outcome.model_fields})
     done = parts.store.succeed(job_id, message.token, outcome, message.warnings or None)
     if done:
-        parts.storage.drop_outputs(job_id, keep=message.file)
+        parts.storage.drop_outputs(job_id, keep=keys.values())
         log.info("job_succeeded", request_id=job_id)
     return _held(done)
 
