@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from rotoscope.schema.input import CameraLora, IcLora
+from rotoscope.schema.input import CameraLora, IcLora, Preprocessor
 from rotoscope.schema.support import LIMITS
 from tests.web.conftest import BODY, SUBMIT, OpenSite, Site
 
@@ -29,14 +29,18 @@ def upload(site: Site, headers: dict[str, str]) -> str:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("preprocessor", "canny"),
-        ("enable_prompt_expansion", True),
         ("video_output_type", "GIF (.gif)"),
     ],
 )
 def test_what_this_version_cannot_do_is_refused(site: Site, name: str, value: object) -> None:
     """A field that would be ignored is refused by name, with a sentence that says what works."""
     assert list(objections(site, **{name: value})) == [name]
+
+
+@pytest.mark.parametrize("name", get_args(Preprocessor))
+def test_preprocessors_are_taken(site: Site, name: str) -> None:
+    """Every one of the schema."""
+    assert objections(site, preprocessor=name) == {}
 
 
 def test_loras_by_name_are_taken(site: Site) -> None:
@@ -71,12 +75,12 @@ def test_everything_refused_is_in_one_answer(site: Site) -> None:
     """Sources, LoRAs and unsupported values are told together."""
     found = objections(
         site,
-        preprocessor="pose",
+        video_output_type="GIF (.gif)",
         video_url="https://127.0.0.1/a.mp4",
         image_url="http://169.254.169.254/latest",
         loras=[{"path": "https://example.org/a.safetensors"}, {"path": "https://[::1]/a"}],
     )
-    assert list(found) == ["preprocessor", "video_url", "image_url", "loras.1.path"]
+    assert list(found) == ["video_output_type", "video_url", "image_url", "loras.1.path"]
 
 
 def test_a_listed_private_host_is_allowed(open_site: OpenSite) -> None:

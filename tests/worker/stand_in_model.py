@@ -51,7 +51,9 @@ class StandIn:
             LoraFacts(path=lora.ref, scale=lora.scale, sha256=lora.sha256, rank=1, layers=1)
             for lora in loras
         ]
-        return Generated(Clip(_frames(plan, source_THWC), plan.fps), tuple(facts))
+        return Generated(
+            Clip(_frames(plan, source_THWC), plan.fps), prompt=plan.prompt, loras=tuple(facts)
+        )
 
     def _misbehave(self, prompt: str, report: OnStep) -> None:
         if prompt == "raise":

@@ -1,5 +1,7 @@
 """One worker's jobs, each to its one end, against a server that keeps count."""
 
+import hashlib
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -88,7 +90,10 @@ def test_a_job_becomes_a_stored_video(server: Server, do: Do, tmp_path: Path) ->
     assert probe(stored).fps == 12
     manifest = Manifest.model_validate(told["manifest"])
     assert (manifest.prompt, manifest.seed, manifest.frames) == ("a garden", 7, 9)
-    assert set(manifest.versions) == {"rotoscope", "torch", "diffusers", "av"}
+    assert {"rotoscope", "torch", "diffusers", "transformers", "av"} <= set(manifest.versions)
+    assert manifest.input == make_job(**SMALL, prompt="a garden", seed=7).input.model_dump(
+        mode="json"
+    )
 
 
 def test_seconds_are_reported_for_each_stage(server: Server, do: Do) -> None:
@@ -120,6 +125,19 @@ def test_without_strength_the_source_is_not_read(server: Server, do: Do) -> None
     """The model gets none of it, and the job succeeds."""
     do(make_job(**SMALL, video_strength=0))
     assert ends(server) == ["succeed"]
+
+
+def test_the_manifest_holds_no_data_uri(server: Server, do: Do) -> None:
+    """Only its hash: the file itself is the caller's to keep."""
+    content = server.uploads["v"]
+    uri = f"data:video/mp4;base64,{b64encode(content).decode()}"
+    do(make_job(**{**SMALL, "video_url": uri}))
+
+    (told,) = server.sent("succeed")
+    manifest = Manifest.model_validate(told["manifest"])
+    assert manifest.input
+    assert manifest.source_sha256 == hashlib.sha256(content).hexdigest()
+    assert manifest.input["video_url"] == f"sha256:{manifest.source_sha256}"
 
 
 @pytest.mark.parametrize(

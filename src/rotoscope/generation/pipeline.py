@@ -19,10 +19,11 @@ from rotoscope.generation.codec import (
     upsample,
 )
 from rotoscope.generation.condition import Image
+from rotoscope.generation.expand import expanded
 from rotoscope.generation.loras import Lora, LoraFile, merged, open_lora
 from rotoscope.generation.models import Models, open_models
 from rotoscope.generation.plan import FRAME_STEP, NO_REFERENCE, Pass, Plan
-from rotoscope.generation.text import encode_prompts
+from rotoscope.generation.text import cut_prompts, encode_prompts
 from rotoscope.generation.walk import Conditions, Latents, Report, Walk
 from rotoscope.generation.weights import Checkpoint
 from rotoscope.media.clip import Clip, Frames, Size
@@ -33,6 +34,8 @@ from rotoscope.settings import Settings
 @dataclass(frozen=True, slots=True)
 class Generated:
     clip: Clip
+    prompt: str
+    """The one that was used, expanded or not."""
     loras: tuple[LoraFacts, ...]
     warnings: tuple[Adjustment, ...] = ()
 
@@ -75,6 +78,7 @@ class Pipeline:
             LoraIncompatibleError: A LoRA does not fit this checkpoint.
         """
         opened = [open_lora(file, self.models.transformer) for file in loras]
+        plan, not_expanded = expanded(self.models, plan, report)
         latents = self.sample(plan, source_THWC, image_HWC, opened, report)
         report("decode", 0, 1)
         frames_THWC = to_frames(decode_frames(self.models, latents.video_BCFHW))
@@ -82,8 +86,9 @@ class Pipeline:
         report("decode", 1, 1)
         return Generated(
             Clip(frames_THWC, plan.fps, audio),
+            prompt=plan.prompt,
             loras=tuple(_facts(lora) for lora in opened),
-            warnings=tuple(_warnings(plan, opened)),
+            warnings=(*not_expanded, *cut_prompts(self.models, plan), *_warnings(plan, opened)),
         )
 
     @torch.inference_mode()

@@ -5,13 +5,16 @@ which replace the padding by learned registers. So every position carries someth
 is left to apply, and leaving it out is exact.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from rotoscope.generation.models import Models
+from rotoscope.generation.plan import Plan
+from rotoscope.schema.input import DEFAULT_NEGATIVE_PROMPT
+from rotoscope.schema.output import Adjustment
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +42,18 @@ def encode_prompts(models: Models, prompts: Sequence[str]) -> TextEmbeddings:
         layers_BLD, tokens.attention_mask, padding_side="left"
     )
     return TextEmbeddings(video_BLD, audio_BLD)
+
+
+def cut_prompts(models: Models, plan: Plan) -> Iterator[Adjustment]:
+    """A warning for each prompt that has more tokens than the checkpoint reads.
+
+    The default negative prompt is nobody's asking, so that of it is not told.
+    """
+    prompts = {"prompt": plan.prompt}
+    if plan.guidance_scale > 1 and plan.negative_prompt != DEFAULT_NEGATIVE_PROMPT:
+        prompts["negative_prompt"] = plan.negative_prompt
+    most = models.checkpoint.text_tokens
+    for field, prompt in prompts.items():
+        if (count := len(models.tokenizer(prompt.strip()).input_ids)) > most:
+            why = f"{models.checkpoint.name} reads {most} tokens of a prompt; the rest is left out"
+            yield Adjustment(field=field, asked=f"{count} tokens", used=f"{most} tokens", why=why)

@@ -109,7 +109,10 @@ class Manifest(Answer):
 
     model_id: str
     checkpoint: str
-    prompt: str
+    prompt: str = Field(description="The prompt that was used.")
+    asked_prompt: str | None = Field(
+        None, description="The prompt as sent; a language model may have written a longer one."
+    )
     negative_prompt: str
     seed: int
     width: int
@@ -125,7 +128,11 @@ class Manifest(Answer):
     image_sha256: str | None
     preprocessor: PreprocessorFacts | None = None
     loras: list[LoraFacts]
-    versions: dict[str, str] = Field(description="Of Rotoscope, torch, diffusers and av.")
+    versions: dict[str, str] = Field(description="Of Rotoscope and the libraries it computes with.")
+    input: dict[str, Any] | None = Field(
+        None,
+        description="The request as accepted, with every default; data URIs by their sha256.",
+    )
 
 
 class ControlFile(Answer):

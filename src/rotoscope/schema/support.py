@@ -9,16 +9,6 @@ from rotoscope.schema.output import FieldError
 # Field, the values that work, and what to do meanwhile.
 LIMITS: tuple[tuple[str, frozenset[object], str], ...] = (
     (
-        "preprocessor",
-        frozenset({"none"}),
-        'No preprocessors yet; send a control video, its kind in ic_lora, and "none" here.',
-    ),
-    (
-        "enable_prompt_expansion",
-        frozenset({False}),
-        "This version does not expand prompts; write the longer prompt yourself and send false.",
-    ),
-    (
         "video_output_type",
         frozenset({"X264 (.mp4)"}),
         'This version writes "X264 (.mp4)" only.',

@@ -1,28 +1,34 @@
 """What was really done, written down so that the clip can be made again."""
 
-from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
+from typing import Any
 
+from rotoscope.generation.pipeline import Generated
 from rotoscope.generation.plan import Plan
 from rotoscope.generation.weights import Checkpoint
-from rotoscope.schema.output import LoraFacts, Manifest
+from rotoscope.preprocess.control import Control
+from rotoscope.schema.input import VideoToVideoInput
+from rotoscope.schema.output import Manifest
+from rotoscope.schema.worker import Assignment
 from rotoscope.worker.inputs import Inputs
 
-PACKAGES = ("rotoscope", "torch", "diffusers", "av")
+PACKAGES = ("rotoscope", "torch", "diffusers", "transformers", "av", "numpy")
 
 
-def manifest_of(
-    model_id: str,
+def manifest_of(  # noqa: PLR0913, PLR0917 - all that a job was made with
+    job: Assignment,
     checkpoint: Checkpoint,
     plan: Plan,
     inputs: Inputs,
-    loras: Sequence[LoraFacts],
+    made: Generated,
+    control: Control | None,
 ) -> Manifest:
     return Manifest(
-        model_id=model_id,
+        model_id=job.model_id,
         checkpoint=checkpoint.name,
-        prompt=plan.prompt,
+        prompt=made.prompt,
+        asked_prompt=job.input.prompt,
         negative_prompt=plan.negative_prompt,
         seed=plan.seed,
         width=plan.size.width,
@@ -36,11 +42,23 @@ def manifest_of(
         video_strength=plan.strength,
         source_sha256=inputs.video.sha256,
         image_sha256=inputs.image.sha256 if inputs.image else None,
-        loras=list(loras),
+        preprocessor=control.facts if control else None,
+        loras=list(made.loras),
         versions=versions(),
+        input=_as_accepted(job.input, inputs),
     )
 
 
 @cache
 def versions() -> dict[str, str]:
     return {package: version(package) for package in PACKAGES}
+
+
+def _as_accepted(asked: VideoToVideoInput, inputs: Inputs) -> dict[str, Any]:
+    """The request with every default written out, and the hash in the place of a data URI."""
+    body: dict[str, Any] = asked.model_dump(mode="json")
+    files = {"video_url": inputs.video, "image_url": inputs.image}
+    for name, file in files.items():
+        if file is not None and body[name].startswith("data:"):
+            body[name] = f"sha256:{file.sha256}"
+    return body

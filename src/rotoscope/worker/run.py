@@ -16,11 +16,12 @@ from rotoscope.generation.pipeline import Generated
 from rotoscope.generation.plan import Plan, make_plan
 from rotoscope.generation.walk import Report as OnStep
 from rotoscope.generation.weights import Checkpoint
-from rotoscope.media.clip import Frames
+from rotoscope.media.clip import Clip, Frames
 from rotoscope.media.decode import decode, probe
-from rotoscope.media.encode import encode
+from rotoscope.media.encode import Encoded, encode
 from rotoscope.media.image import load_image
-from rotoscope.schema.output import Outcome
+from rotoscope.preprocess.control import Control, make_control
+from rotoscope.schema.output import ControlFile, Outcome
 from rotoscope.schema.worker import Assignment
 from rotoscope.settings import Settings
 from rotoscope.worker.api import WorkerApi
@@ -64,18 +65,23 @@ def run(job: Assignment, bench: Bench, folder: Path, report: Report) -> Outcome:
     plan = make_plan(job.input, info, bench.model.checkpoint, max_area=bench.settings.max_area)
     report.follow(plan.costs, plan.warnings)
     source = read_source(inputs.video, plan)
+    control = draw_control(source, plan, bench, report)
     image = read_image(inputs.image, plan)
-    made = bench.model.generate(plan, source, image, inputs.loras, report.step)
+    made = bench.model.generate(
+        plan, control.frames_THWC if control else source, image, inputs.loras, report.step
+    )
     report.warn(made.warnings)
     report.begin("encode")
     encoded = encode(made.clip, quality=job.input.video_quality, into=folder)
+    shown = control and encode_control(control, plan, folder)
     report.begin("store")
     stored = bench.api.store(job, encoded.path, encoded.path.name)
     return Outcome(
         file=stored.key,
         media=encoded.media,
+        control=shown and store_control(job, shown, bench),
         metrics=report.seconds(),
-        manifest=manifest_of(job.model_id, bench.model.checkpoint, plan, inputs, made.loras),
+        manifest=manifest_of(job, bench.model.checkpoint, plan, inputs, made, control),
     )
 
 
@@ -89,6 +95,25 @@ def read_source(video: InputFile, plan: Plan) -> Frames | None:
         return None
     wanted = plan.reference
     return decode(video.path, frames=wanted.frames, fps=plan.fps, size=wanted.size)
+
+
+def draw_control(source: Frames | None, plan: Plan, bench: Bench, report: Report) -> Control | None:
+    """What the preprocessor makes of the source, drawn over it; None without a preprocessor."""
+    if source is None or plan.preprocessor == "none":
+        return None
+    control = make_control(source, plan.preprocessor, bench.settings, report.step)
+    report.warn(control.warnings)
+    return control
+
+
+def encode_control(control: Control, plan: Plan, folder: Path) -> Encoded:
+    clip = Clip(control.frames_THWC, plan.fps)
+    return encode(clip, quality="high", into=folder, name="control.mp4")
+
+
+def store_control(job: Assignment, control: Encoded, bench: Bench) -> ControlFile:
+    stored = bench.api.store(job, control.path, control.path.name)
+    return ControlFile(file=stored.key, media=control.media)
 
 
 def read_image(image: InputFile | None, plan: Plan) -> npt.NDArray[np.uint8] | None:
