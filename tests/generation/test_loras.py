@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from rotoscope.errors import LoraIncompatibleError
 from rotoscope.generation import loras
-from rotoscope.generation.loras import LoraFile, merged, open_lora
+from rotoscope.generation.loras import LoraFile, merged, open_lora, wanted_downscale
 from rotoscope.generation.mini.networks import WIDTH
 from rotoscope.generation.pipeline import Pipeline
 from tests.generation.conftest import MakeLora
@@ -239,9 +239,18 @@ def test_one_matrix_alone_is_refused(pipeline: Pipeline, tmp_path: Path) -> None
         open_lora(LoraFile(path, "mine", 1.0, ""), pipeline.models.transformer)
 
 
-def test_a_smaller_reference_is_not_supported_yet(pipeline: Pipeline, lora_of: MakeLora) -> None:
-    """Rather refused than run with the wrong reference."""
-    with pytest.raises(LoraIncompatibleError, match="2 times smaller"):
-        open_lora(
-            lora_of(metadata={"reference_downscale_factor": "2"}), pipeline.models.transformer
-        )
+def test_a_smaller_reference_is_read_from_the_header(pipeline: Pipeline, lora_of: MakeLora) -> None:
+    """A whole number; without it, only a LoRA known by its name is an IC-LoRA."""
+    half, plain = lora_of(metadata={"reference_downscale_factor": "2"}), lora_of()
+
+    assert open_lora(half, pipeline.models.transformer).reference_downscale_factor == 2
+    assert wanted_downscale(half) == 2
+    assert wanted_downscale(plain) is None
+    assert wanted_downscale(replace(plain, in_context=True)) == 1
+
+
+@pytest.mark.parametrize("factor", ["0", "-2", "1.5", "half", "", "9" * 50])
+def test_a_factor_that_is_no_number_is_refused(lora_of: MakeLora, factor: str) -> None:
+    """Rather than run with the wrong reference."""
+    with pytest.raises(LoraIncompatibleError, match="reference_downscale_factor"):
+        wanted_downscale(lora_of(metadata={"reference_downscale_factor": factor}))

@@ -69,16 +69,23 @@ def keep_first_frame(tokens: Tokens, image_BCFHW: Tensor) -> Tokens:
     return replace(tokens, clean_BNC=clean_BNC, noisy_BNC=clean_BNC, mask_BN=mask_BN)
 
 
-def append_reference(
-    models: Models, tokens: Tokens, reference_BCFHW: Tensor, strength: float, fps: float
+def append_reference(  # noqa: PLR0913 - the last three by name
+    models: Models,
+    tokens: Tokens,
+    reference_BCFHW: Tensor,
+    *,
+    strength: float,
+    downscale: int,
+    fps: float,
 ) -> Tokens:
     """Append the reference's tokens after the target's, at the target's positions.
 
     The layout IC-LoRAs are trained on. At strength 1 the reference is kept as it is; below, it is
-    noised to (1 - strength) * sigma.
+    noised to (1 - strength) * sigma. A token of a smaller reference covers more of the target.
     """
     reference_BNC = rearrange(reference_BCFHW, "b c f h w -> b (f h w) c")
     coords_BXNE = _coords(models, reference_BCFHW, fps)
+    coords_BXNE[:, 1:] *= downscale
     mask_BN = reference_BNC.new_full(reference_BNC.shape[:2], 1 - strength)
     clean_BNC = torch.cat([tokens.clean_BNC, reference_BNC], dim=1)
     return replace(

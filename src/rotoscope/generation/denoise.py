@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rotoscope.generation.condition import Tokens
 from rotoscope.generation.models import Models
+from rotoscope.generation.perturb import perturb_self_attention, perturbed_rows
 from rotoscope.generation.text import TextEmbeddings
 
 # Noisy video and audio tokens and sigma to a guess of the clean tokens of both.
@@ -48,39 +49,67 @@ def denoise(
     return state
 
 
-def make_denoiser(
-    models: Models, text: TextEmbeddings, guidance_scale: float, fps: float
-) -> Denoiser:
+@dataclass(frozen=True, slots=True)
+class Guidance:
+    """What pushes a guess: away from the negative prompt's, and from a perturbed model's."""
+
+    scale: float
+    """Classifier-free guidance (Ho and Salimans, 2022); 1 is none."""
+    stg_scale: float = 0.0
+    """Spatio-temporal guidance (Hyung et al., 2024); 0 is none."""
+
+
+def make_denoiser(models: Models, text: TextEmbeddings, guidance: Guidance, fps: float) -> Denoiser:
     """The transformer as a denoiser.
 
     Args:
         models: The transformer's checkpoint.
-        text: Two rows, negative prompt and prompt, where `guidance_scale` is above 1; else one.
-        guidance_scale: Classifier-free guidance (Ho and Salimans, 2022); 1 is none.
+        text: Two rows, negative prompt and prompt, where `guidance.scale` is above 1; else one.
+        guidance: What to push guesses by.
         fps: Frames a second, which place the tokens in time.
     """
-    run = partial(_velocities, models, text, fps)
+    stg_block = None
+    if guidance.stg_scale > 0:
+        text = TextEmbeddings(*(_again(rows) for rows in (text.video_BLD, text.audio_BLD)))
+        stg_block = models.checkpoint.stg_block
+        perturb_self_attention(models.transformer, stg_block)
+    run = partial(_velocities, models, text, fps, stg_block)
 
     def guess(video: Tokens, audio_BLD: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
         video_velocity, audio_velocity = run(video, audio_BLD, sigma)
         return (
-            _guide(video.noisy_BNC - sigma * video_velocity, guidance_scale),
-            _guide(audio_BLD - sigma * audio_velocity, guidance_scale),
+            _guide(video.noisy_BNC - sigma * video_velocity, guidance),
+            _guide(audio_BLD - sigma * audio_velocity, guidance),
         )
 
     return guess
 
 
-def _guide(guesses: Tensor, scale: float) -> Tensor:
-    """Away from the first row's guess and towards the second's; one row is the guess itself."""
-    if len(guesses) == 1:
-        return guesses
-    negative, positive = guesses.chunk(2)
-    return positive + (scale - 1) * (positive - negative)
+def _again(text_BLD: Tensor) -> Tensor:
+    """The prompt's row once more, for the perturbed model."""
+    return torch.cat([text_BLD, text_BLD[-1:]])
 
 
-def _velocities(  # noqa: PLR0913, PLR0917 - the first three are bound once, above
-    models: Models, text: TextEmbeddings, fps: float, video: Tokens, audio_BLD: Tensor, sigma: float
+def _guide(guesses: Tensor, guidance: Guidance) -> Tensor:
+    """One guess of up to three: of the negative prompt, the prompt, and the perturbed model."""
+    if guidance.stg_scale > 0:
+        guesses, perturbed = guesses[:-1], guesses[-1:]
+    positive = guided = guesses[-1:]
+    if len(guesses) > 1:
+        guided = guided + (guidance.scale - 1) * (positive - guesses[:1])
+    if guidance.stg_scale > 0:
+        guided = guided + guidance.stg_scale * (positive - perturbed)
+    return guided
+
+
+def _velocities(  # noqa: PLR0913, PLR0917 - the first four are bound once, above
+    models: Models,
+    text: TextEmbeddings,
+    fps: float,
+    stg_block: int | None,
+    video: Tokens,
+    audio_BLD: Tensor,
+    sigma: float,
 ) -> tuple[Tensor, Tensor]:
     """One pass of the transformer, a row per prompt; velocities in float32."""
     transformer, rows = models.transformer, len(text.video_BLD)
@@ -100,6 +129,7 @@ def _velocities(  # noqa: PLR0913, PLR0917 - the first three are bound once, abo
         fps=fps,
         video_coords=video.coords_BXNE.expand(rows, -1, -1, -1),
         audio_coords=audio_coords,
+        **perturbed_rows(transformer, stg_block, rows, video.noisy_BNC.device),
         # As the 19B checkpoints were trained; later models differ.
         use_cross_timestep=False,
     )

@@ -22,6 +22,7 @@ from rotoscope.generation.models import memory_of
 
 MAX_HEADER_BYTES = 10_000_000
 MAX_TENSORS = 20_000
+DOWNSCALE_KEY = "reference_downscale_factor"
 
 _PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.")
 _SUFFIX = re.compile(
@@ -84,6 +85,8 @@ class Lora:
     """Layers the file names that the model does not have."""
     in_context: bool
     """Made for reference tokens; it acts in the passes that have them."""
+    reference_downscale_factor: int = 1
+    """How many times smaller than the video it wants that reference."""
 
     @property
     def rank(self) -> int:
@@ -118,7 +121,23 @@ def open_lora(file: LoraFile, model: nn.Module) -> Lora:
             f"none of its {len(parts)} layers is in this model; the first is {next(iter(parts))}",
         )
     unmatched = tuple(layer for layer, name in names.items() if name is None)
-    return Lora(file, deltas, unmatched, _in_context(file, metadata))
+    return Lora(
+        file, deltas, unmatched, _in_context(file, metadata), _downscale_factor(file, metadata)
+    )
+
+
+def wanted_downscale(file: LoraFile) -> int | None:
+    """How many times smaller than the video an IC-LoRA wants its reference; None: it is none.
+
+    Reads the header alone. Raises LoraIncompatibleError as open_lora does.
+    """
+    _require_safetensors(file)
+    try:
+        with safe_open(file.path, framework="pt") as opened:
+            metadata = opened.metadata() or {}
+    except SafetensorError as error:
+        raise _incompatible(file, f"it is damaged ({error})") from None
+    return _downscale_factor(file, metadata) if _in_context(file, metadata) else None
 
 
 @contextmanager
@@ -253,9 +272,11 @@ def _delta(file: LoraFile, layer: str, parts: Mapping[str, Tensor], linear: nn.L
 
 def _in_context(file: LoraFile, metadata: Mapping[str, str]) -> bool:
     """IC-LoRAs say by which factor their reference is smaller, or are known by name."""
-    factor = metadata.get("reference_downscale_factor")
-    if factor not in (None, "1"):
-        raise _incompatible(
-            file, f"it wants a reference {factor} times smaller, which is not supported yet"
-        )
-    return file.in_context or factor is not None
+    return file.in_context or DOWNSCALE_KEY in metadata
+
+
+def _downscale_factor(file: LoraFile, metadata: Mapping[str, str]) -> int:
+    factor = metadata.get(DOWNSCALE_KEY, "1")
+    if not re.fullmatch(r"[1-9]\d{0,3}", factor):
+        raise _incompatible(file, f"its {DOWNSCALE_KEY} is {factor[:20]!r}, not a whole number")
+    return int(factor)

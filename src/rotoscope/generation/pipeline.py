@@ -107,11 +107,10 @@ class Pipeline:
         prompts = [plan.negative_prompt, plan.prompt] if guided else [plan.prompt]
         text = encode_prompts(models, prompts)
         report("condition", 0, 1)
-        references_BCFHW = _references(models, source_THWC, plan)
-        conditions = Conditions(text, image_HWC, references_BCFHW, plan.strength)
+        conditions = Conditions(text, image_HWC, _sources(models, source_THWC, plan))
         walk = Walk(models, conditions, plan, Generator().manual_seed(plan.seed), report)
         with merged(models.transformer, _acting(loras, first)):
-            latents = walk.down(first, walk.blank(first.size))
+            latents = walk.down(first, walk.start(first))
         if second:
             report("upsample", 0, 1)
             latents = replace(latents, video_BCFHW=upsample(models, latents.video_BCFHW))
@@ -131,16 +130,15 @@ class Pipeline:
         return [open_lora(file, self.models.transformer)]
 
 
-def _references(models: Models, source_THWC: Frames | None, plan: Plan) -> dict[Size, Tensor]:
-    """The source's latents at each size that sees them.
+def _sources(models: Models, source_THWC: Frames | None, plan: Plan) -> dict[Size, Tensor]:
+    """The source's latents at each size at which a pass uses them.
 
     A latent stands for eight frames, so a rest is left out.
     """
     if source_THWC is None:
         return {}
     whole = (len(source_THWC) - 1) // FRAME_STEP * FRAME_STEP + 1
-    sizes = [one.size for one in plan.passes if one.reference]
-    return {size: encode_frames(models, source_THWC[:whole], size) for size in sizes}
+    return {size: encode_frames(models, source_THWC[:whole], size) for size in plan.source_sizes}
 
 
 def _facts(lora: Lora) -> LoraFacts:

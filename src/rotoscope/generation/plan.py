@@ -376,7 +376,8 @@ def _way(request: VideoToVideoInput, choices: Choices, in_context: InContext) ->
         return "free"
     if in_context.detailer_alone and choices.detailer == "three-step":
         return "three-step"
-    if in_context.count == 0 and choices.plain_video == "sdedit":
+    plain = in_context.count == 0 and request.preprocessor == "none"
+    if plain and choices.plain_video == "sdedit":
         return "sdedit"
     return "reference"
 

@@ -22,7 +22,7 @@ from rotoscope.generation.condition import (
     start_tokens,
     target_latents,
 )
-from rotoscope.generation.denoise import AudioVideo, denoise, make_denoiser
+from rotoscope.generation.denoise import AudioVideo, Guidance, denoise, make_denoiser
 from rotoscope.generation.models import Models
 from rotoscope.generation.plan import FRAME_STEP, SIDE_STEP, Pass, Plan
 from rotoscope.generation.text import TextEmbeddings
@@ -39,10 +39,8 @@ class Conditions:
     text: TextEmbeddings
     """The prompt's row last; where any pass is guided, the negative prompt's before it."""
     image_HWC: Image | None
-    references_BCFHW: Mapping[Size, Tensor]
-    """The source's latents at the size of each pass that sees it."""
-    strength: float
-    """Of the reference."""
+    sources_BCFHW: Mapping[Size, Tensor]
+    """The source's latents at each size at which a pass uses it; none without a source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +74,19 @@ class Walk:
         sound = audio_shape(self.models, float(plan.frames / plan.fps))
         return Latents(torch.zeros(shape, device=device), torch.zeros(sound, device=device))
 
+    def start(self, one: Pass) -> Latents:
+        """Where the first pass starts: from nothing, or from the source and no sound."""
+        blank = self.blank(one.size)
+        if not one.from_source or one.size not in self.conditions.sources_BCFHW:
+            return blank
+        source_BCFHW = self.conditions.sources_BCFHW[one.size]
+        frames = blank.video_BCFHW.shape[2]
+        # A source that ends earlier holds its last latent frame.
+        last_BCFHW = source_BCFHW[:, :, -1:].expand(
+            -1, -1, max(frames - source_BCFHW.shape[2], 0), -1, -1
+        )
+        return Latents(torch.cat([source_BCFHW, last_BCFHW], dim=2), blank.audio_BLD)
+
     def down(self, one: Pass, start: Latents) -> Latents:
         """Noise `start` to the first sigma of `one` and denoise it along the rest."""
         fps, sigma = float(self.plan.fps), one.sigmas[0]
@@ -85,7 +96,8 @@ class Walk:
         text = self.conditions.text
         if one.guidance_scale == 1:
             text = TextEmbeddings(text.video_BLD[-1:], text.audio_BLD[-1:])
-        denoiser = make_denoiser(self.models, text, one.guidance_scale, fps)
+        guidance = Guidance(one.guidance_scale, one.stg_scale)
+        denoiser = make_denoiser(self.models, text, guidance, fps)
         state = denoise(denoiser, state, one.sigmas, partial(self._on_step, one))
         return Latents(target_latents(state.video), state.audio_BLD)
 
@@ -95,9 +107,16 @@ class Walk:
         if given.image_HWC is not None:
             image_BCFHW = encode_first_frame(models, given.image_HWC, one.size)
             tokens = keep_first_frame(tokens, image_BCFHW)
-        if one.reference and one.size in given.references_BCFHW:
-            reference_BCFHW = given.references_BCFHW[one.size]
-            tokens = append_reference(models, tokens, reference_BCFHW, given.strength, fps)
+        seen = self.plan.seen_at(one)
+        if one.reference and seen in given.sources_BCFHW:
+            tokens = append_reference(
+                models,
+                tokens,
+                given.sources_BCFHW[seen],
+                strength=self.plan.strength,
+                downscale=self.plan.downscale,
+                fps=fps,
+            )
         return tokens
 
     def _on_step(self, one: Pass, done: int) -> None:

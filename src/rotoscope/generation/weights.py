@@ -75,6 +75,8 @@ class Checkpoint:
     """Whether the second pass is given the source too; the published pipelines leave it out."""
     refine_guidance: float = 1.0
     """Most guidance of the second pass; 1, as in the published pipelines, is none."""
+    stg_block: int = 29
+    """The block whose self-attention spatio-temporal guidance perturbs; LTX-2 19B's is 29."""
     ic_loras: Mapping[str, str]
     """By the values of `ic_lora`; each a path as in `loras`."""
     camera_loras: Mapping[str, str]
@@ -115,6 +117,7 @@ CHECKPOINTS: dict[str, Checkpoint] = {
             refine_guidance=5.0,
             # Its latents are not redundant enough to come through 91 % noise.
             refine_sigmas=(0.5, 0.28, 0.1),
+            stg_block=1,
             ic_loras={name: f"{LORA_SCHEME}ic_{name}" for name in IC_LORAS},
             camera_loras={name: f"{LORA_SCHEME}camera_{name}" for name in CAMERA_LORAS},
             full_precision=True,

@@ -11,21 +11,23 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from rotoscope.generation.in_context import in_context_of
 from rotoscope.generation.loras import LoraFile
 from rotoscope.generation.pipeline import Generated
-from rotoscope.generation.plan import Plan, make_plan
+from rotoscope.generation.plan import Choices, Plan, make_plan
 from rotoscope.generation.walk import Report as OnStep
 from rotoscope.generation.weights import Checkpoint
-from rotoscope.media.clip import Clip, Frames
+from rotoscope.media.clip import Clip, Frames, VideoInfo
 from rotoscope.media.decode import decode, probe
 from rotoscope.media.encode import Encoded, encode
 from rotoscope.media.image import load_image
 from rotoscope.preprocess.control import Control, make_control
+from rotoscope.schema.input import VideoToVideoInput
 from rotoscope.schema.output import ControlFile, Outcome
 from rotoscope.schema.worker import Assignment
 from rotoscope.settings import Settings
 from rotoscope.worker.api import WorkerApi
-from rotoscope.worker.inputs import Fetcher, InputFile, fetch_inputs
+from rotoscope.worker.inputs import Fetcher, InputFile, Inputs, fetch_inputs
 from rotoscope.worker.manifest import manifest_of
 from rotoscope.worker.progress import Report
 
@@ -62,7 +64,7 @@ def run(job: Assignment, bench: Bench, folder: Path, report: Report) -> Outcome:
     inputs = fetch_inputs(job.input, _fetcher(bench, folder))
     report.begin("read")
     info = probe(inputs.video.path)
-    plan = make_plan(job.input, info, bench.model.checkpoint, max_area=bench.settings.max_area)
+    plan = decide(job.input, info, inputs, bench)
     report.follow(plan.costs, plan.warnings)
     source = read_source(inputs.video, plan)
     control = draw_control(source, plan, bench, report)
@@ -87,6 +89,18 @@ def run(job: Assignment, bench: Bench, folder: Path, report: Report) -> Outcome:
 
 def _fetcher(bench: Bench, folder: Path) -> Fetcher:
     return Fetcher(bench.settings, bench.api, folder, bench.model.checkpoint)
+
+
+def decide(asked: VideoToVideoInput, info: VideoInfo, inputs: Inputs, bench: Bench) -> Plan:
+    """The plan, of which the IC-LoRAs' files have a say."""
+    return make_plan(
+        asked,
+        info,
+        bench.model.checkpoint,
+        max_area=bench.settings.max_area,
+        choices=Choices.of(bench.settings),
+        in_context=in_context_of(inputs.loras, bench.model.checkpoint),
+    )
 
 
 def read_source(video: InputFile, plan: Plan) -> Frames | None:
