@@ -27,6 +27,7 @@ from rotoscope.schema.output import (
     ErrorBody,
     Failure,
     FieldError,
+    Planned,
     Result,
     Status,
     Submitted,
@@ -105,14 +106,22 @@ class Client:
         self, body: Mapping[str, Any] | VideoToVideoInput, model_id: str = MODEL_ID
     ) -> Submitted:
         """Queue a job; sent once."""
-        content = (
-            body.model_dump(mode="json", exclude_unset=True)
-            if isinstance(body, BaseModel)
-            else body
-        )
         with self._reaching():
-            answer = self._http.post(f"/v1/models/{model_id}", json=content)
+            answer = self._http.post(f"/v1/models/{model_id}", json=_content(body))
         return _read(Submitted, answer)
+
+    def plan(
+        self, body: Mapping[str, Any] | VideoToVideoInput, model_id: str = MODEL_ID
+    ) -> Planned:
+        """What the request would make and cost; nothing is queued."""
+        with self._reaching():
+            answer = self._http.post(
+                f"/v1/models/{model_id}/plan",
+                json=_content(body),
+                # The server fetches the source first.
+                timeout=httpx2.Timeout(600, connect=10),
+            )
+        return _read(Planned, answer)
 
     def status(self, request_id: str) -> Status:
         return _read(Status, self._ask("GET", f"/v1/requests/{request_id}/status"))
@@ -207,6 +216,10 @@ class Client:
             raise UnreachableError(
                 f"{self._url} does not answer ({error or type(error).__name__})."
             ) from error
+
+
+def _content(body: Mapping[str, Any] | VideoToVideoInput) -> Mapping[str, Any]:
+    return body.model_dump(mode="json", exclude_unset=True) if isinstance(body, BaseModel) else body
 
 
 def _read(kind: type[Answer], answer: httpx2.Response) -> Answer:

@@ -167,6 +167,51 @@ class Submitted(Answer):
     warnings: list[Adjustment] = []
 
 
+class SourceFacts(Answer):
+    """What probing a source found."""
+
+    width: int = Field(description="As displayed, after rotation and sample aspect.")
+    height: int
+    fps: str = Field(description="The average rate where it varies, as an exact fraction.")
+    duration_s: float
+    codec: str
+
+
+class PlannedPass(Answer):
+    """One walk from noise to picture; a two-stage generation has two."""
+
+    stage: str
+    width: int
+    height: int
+    steps: int
+    guidance_scale: float
+    reference: bool = Field(description="Whether the source's tokens take part.")
+    tokens: int = Field(description="Video tokens that the transformer sees at once.")
+
+
+class Planned(Answer):
+    """What a request would make and cost; nothing was queued."""
+
+    model_id: str
+    checkpoint: str
+    source: SourceFacts
+    width: int
+    height: int
+    frames: int
+    fps: str = Field(description="Frames a second as an exact fraction, such as 30000/1001.")
+    duration_s: float
+    seed: int
+    audio: bool
+    passes: list[PlannedPass]
+    work: dict[str, int] = Field(
+        description="Estimated work of each stage; the unit is one token through the model once."
+    )
+    relative_cost: float = Field(
+        description="All of that work, against five seconds of 1280x720 with every default."
+    )
+    warnings: list[Adjustment] = []
+
+
 class Status(Answer):
     request_id: str
     status: StatusWord

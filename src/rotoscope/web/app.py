@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from anyio import CapacityLimiter
 from fastapi import FastAPI
 
 from rotoscope import __version__
@@ -11,7 +12,7 @@ from rotoscope.keys import KeyStore
 from rotoscope.media.fetch import FetchPolicy
 from rotoscope.settings import Settings
 from rotoscope.storage import Storage
-from rotoscope.web import catalogue, docs, errors, files, health, routes, worker
+from rotoscope.web import catalogue, docs, errors, files, health, plan, routes, worker
 from rotoscope.web.bell import Bell
 from rotoscope.web.parts import Parts
 from rotoscope.web.reaper import reaping
@@ -40,6 +41,7 @@ def create_app(
             timeout_s=settings.fetch_timeout_s,
         ),
         proxies=parse_proxies(settings.trusted_proxies),
+        probes=CapacityLimiter(plan.AT_ONCE),
         worker_key=worker_key,
     )
     app = FastAPI(
@@ -53,7 +55,8 @@ def create_app(
     app.state.parts = parts
     app.add_middleware(Tracing)
     errors.install(app)
-    for part in (routes, catalogue, files, worker, health, docs):
+    # The plan's path is one that the submit's would take for a model's id.
+    for part in (plan, routes, catalogue, files, worker, health, docs):
         app.include_router(part.router)
     return app
 

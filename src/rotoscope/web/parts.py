@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Request
 
 from rotoscope.jobs.store import JobStore
@@ -23,6 +24,8 @@ class Parts:
     bell: Bell
     policy: FetchPolicy
     proxies: tuple[IPv4Network | IPv6Network, ...]
+    probes: CapacityLimiter
+    """How many sources are looked at for plans at the same time."""
     worker_key: str | None
     """Accepted beside the keys in the key store."""
 
