@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from rotoscope.generation.loras import LoraFile
 from rotoscope.generation.pipeline import Pipeline
-from rotoscope.generation.plan import Plan, make_plan
+from rotoscope.generation.plan import Choices, InContext, Plan, make_plan
 from rotoscope.generation.weights import REFINE_SIGMAS, Checkpoint
 from rotoscope.media.clip import Frames, Size, VideoInfo
 from rotoscope.schema.input import VideoToVideoInput
@@ -36,7 +36,12 @@ def plan_of(pipeline: Pipeline) -> MakePlan:
     """A plan for a request of these fields: small and short unless they say otherwise."""
 
     def make(
-        *, source: VideoInfo | None = None, checkpoint: Checkpoint | None = None, **fields: object
+        *,
+        source: VideoInfo | None = None,
+        checkpoint: Checkpoint | None = None,
+        choices: Choices | None = None,
+        in_context: InContext | None = None,
+        **fields: object,
     ) -> Plan:
         asked = {
             "prompt": "a cat in a garden, rain, a steady tone",
@@ -50,7 +55,14 @@ def plan_of(pipeline: Pipeline) -> MakePlan:
             size=Size(128, 64), fps=Fraction(25), duration_s=0.38, codec="h264"
         )
         request = VideoToVideoInput.model_validate_json(json.dumps(asked | fields))
-        return make_plan(request, info, checkpoint or pipeline.checkpoint, max_area=None)
+        return make_plan(
+            request,
+            info,
+            checkpoint or pipeline.checkpoint,
+            max_area=None,
+            choices=choices,
+            in_context=in_context,
+        )
 
     return make
 

@@ -16,10 +16,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from rotoscope.generation.codec import decode_audio, decode_frames
+from rotoscope.generation.codec import audio_shape, decode_audio, decode_frames
 from rotoscope.generation.loras import LoraFile, open_lora
 from rotoscope.generation.pipeline import Pipeline
-from rotoscope.generation.plan import Pass, Plan, dev_sigmas
+from rotoscope.generation.plan import Choices, InContext, Pass, Plan, dev_sigmas
 from rotoscope.media.clip import Frames
 from tests.generation.conftest import MakeLora, MakePlan, make_image, make_source
 
@@ -31,13 +31,10 @@ AUDIO_TOLERANCE = 1e-4
 
 # Everything in diffusers' guidance that is not plain classifier-free guidance, off by name.
 PLAIN = {
-    "stg_scale": 0.0,
-    "audio_stg_scale": 0.0,
     "modality_scale": 1.0,
     "audio_modality_scale": 1.0,
     "guidance_rescale": 0.0,
     "audio_guidance_rescale": 0.0,
-    "spatio_temporal_guidance_blocks": None,
     "use_cross_timestep": False,
 }
 
@@ -68,6 +65,7 @@ def run_pass(
     start: tuple[Tensor, Tensor] | None,
     output_type: str,
     text_tokens: int,
+    stg_block: int,
 ) -> tuple[Any, Tensor]:
     conditions = None
     if image is not None:
@@ -76,13 +74,14 @@ def run_pass(
     if one.reference and source is not None:
         pixels = torch.from_numpy(source).permute(0, 3, 1, 2).float() / 255
         # Twice the size of the pass or its own: the mean of a square of pixels.
-        pixels = avg_pool2d(pixels, source.shape[1] // one.size.height)
+        pixels = avg_pool2d(pixels, source.shape[1] // plan.seen_at(one).height)
         references = [LTX2ReferenceCondition(frames=pixels, strength=plan.strength)]
     video, audio = oracle(
         prompt=plan.prompt,
         negative_prompt=plan.negative_prompt,
         conditions=conditions,
         reference_conditions=references,
+        reference_downscale_factor=plan.downscale,
         width=one.size.width,
         height=one.size.height,
         num_frames=plan.frames,
@@ -92,6 +91,9 @@ def run_pass(
         noise_scale=one.sigmas[0],
         guidance_scale=one.guidance_scale,
         audio_guidance_scale=one.guidance_scale,
+        stg_scale=one.stg_scale,
+        audio_stg_scale=one.stg_scale,
+        spatio_temporal_guidance_blocks=[stg_block] if one.stg_scale else None,
         generator=rng,
         latents=None if start is None else start[0],
         audio_latents=None if start is None else start[1],
@@ -113,11 +115,12 @@ def run_oracle(
     """Pixels in [0, 1] as T x H x W x C and samples, as diffusers makes them."""
     oracle = make_oracle(pipeline)
     rng = torch.Generator().manual_seed(plan.seed)
-    length = pipeline.checkpoint.text_tokens
+    told = (pipeline.checkpoint.text_tokens, pipeline.checkpoint.stg_block)
     first, *second = plan.passes
     with adapters(oracle, style=lora):
         last = "pt" if not second else "latent"
-        video, audio = run_pass(oracle, plan, first, rng, source, image, None, last, length)
+        start = start_of(pipeline, plan, source)
+        video, audio = run_pass(oracle, plan, first, rng, source, image, start, last, *told)
     if second:
         upsampler = LTX2LatentUpsamplePipeline(
             vae=pipeline.models.vae, latent_upsampler=pipeline.models.upsampler
@@ -125,9 +128,25 @@ def run_oracle(
         video = upsampler(latents=video, output_type="latent", return_dict=False)[0]
         with adapters(oracle, style=lora, refine=refining(pipeline)):
             video, audio = run_pass(
-                oracle, plan, second[0], rng, source, image, (video, audio), "pt", length
+                oracle, plan, second[0], rng, source, image, (video, audio), "pt", *told
             )
     return video[0].permute(0, 2, 3, 1), audio
+
+
+def start_of(pipeline: Pipeline, plan: Plan, source: Frames | None) -> tuple[Tensor, Tensor] | None:
+    """The source's latents, the last one held, and the codec's mean sound, not normalised."""
+    first, models = plan.passes[0], pipeline.models
+    if source is None or not first.from_source:
+        return None
+    pixels = torch.from_numpy(source).permute(0, 3, 1, 2).float() / 127.5 - 1
+    pixels = avg_pool2d(pixels, source.shape[1] // first.size.height)
+    video = models.vae.encode(pixels.permute(1, 0, 2, 3)[None]).latent_dist.mode()
+    missing = (plan.frames - 1) // 8 + 1 - video.shape[2]
+    video = torch.cat([video, *[video[:, :, -1:]] * missing], dim=2)
+    _, length, channels = audio_shape(models, float(plan.frames / plan.fps))
+    mean = models.audio_vae.latents_mean.view(models.audio_vae.config.latent_channels, 1, -1)
+    assert mean.numel() == channels
+    return video, mean.expand(-1, length, -1)[None]
 
 
 def refining(pipeline: Pipeline) -> LoraFile | None:
@@ -209,6 +228,55 @@ def test_we_make_what_diffusers_makes(
     assert (audio - expected_audio[0]).abs().max() <= AUDIO_TOLERANCE
     assert video.std() > 0.01
     assert audio.std() > 0.01
+
+
+HALF = InContext(count=1, downscale=2)
+
+
+@pytest.mark.filterwarnings("ignore:.*peft_config.*:UserWarning")
+@pytest.mark.parametrize(
+    ("fields", "choices", "in_context"),
+    [
+        ({}, Choices(), HALF),
+        ({"use_multiscale": False, "video_strength": 0.6}, Choices(), HALF),
+        ({}, Choices(stg_scale=1.0), None),
+        ({"guidance_scale": 1.0, "use_multiscale": False}, Choices(stg_scale=0.7), None),
+        ({"video_strength": 0.6}, Choices(plain_video="sdedit"), None),
+        (
+            {
+                "video_strength": 0.3,
+                "use_multiscale": False,
+                "match_video_length": False,
+                "num_frames": 25,
+                "image_url": "https://a.test/i.png",
+            },
+            Choices(plain_video="sdedit"),
+            None,
+        ),
+        ({"ic_lora": "detailer"}, Choices(detailer="three-step"), None),
+    ],
+    ids=["half", "half, one pass", "stg", "stg alone", "sdedit", "sdedit, held", "three steps"],
+)
+def test_we_make_what_diffusers_makes_of_each_choice(
+    pipeline: Pipeline,
+    plan_of: MakePlan,
+    lora_of: MakeLora,
+    fields: dict[str, Any],
+    choices: Choices,
+    in_context: InContext | None,
+) -> None:
+    """Smaller references, STG, starting from the source, the Detailer's published way."""
+    size = {"width": 128, "height": 128}
+    plan = plan_of(choices=choices, in_context=in_context, seed=11, video_size=size, **fields)
+    source, picture = make_source(plan), make_image(plan) if plan.first_frame else None
+    file = lora_of(scale=0.7)
+
+    video, audio = run_ours(pipeline, plan, source, picture, file)
+    expected, expected_audio = run_oracle(pipeline, plan, source, picture, file)
+
+    assert (video - expected).abs().max() <= TOLERANCE
+    assert (audio - expected_audio[0]).abs().max() <= AUDIO_TOLERANCE
+    assert video.std() > 0.01
 
 
 def test_the_oracles_own_schedule_differs(pipeline: Pipeline, plan_of: MakePlan) -> None:

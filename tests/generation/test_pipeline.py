@@ -11,7 +11,7 @@ import pytest
 from rotoscope.generation.denoise import AudioVideo, denoise
 from rotoscope.generation.loras import Lora, merged
 from rotoscope.generation.pipeline import Generated, Pipeline
-from rotoscope.generation.plan import Plan
+from rotoscope.generation.plan import Choices, InContext, Plan
 from rotoscope.generation.text import encode_prompts
 from tests.generation.conftest import MakeLora, MakePlan, make_image, make_source
 
@@ -280,3 +280,28 @@ def test_prompts_are_told_apart(pipeline: Pipeline) -> None:
     assert not pair.video_BLD[0].equal(pair.video_BLD[1])
     assert (pair.video_BLD[1] - alone.video_BLD[0]).abs().max() < 1e-5
     assert pair.video_BLD.shape[1] == pipeline.checkpoint.text_tokens
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        Choices(stg_scale=1.0),
+        Choices(plain_video="sdedit"),
+        Choices(detailer="three-step"),
+    ],
+    ids=["stg", "sdedit", "three steps"],
+)
+def test_each_choice_of_the_operator_makes_another_clip(
+    pipeline: Pipeline, plan_of: MakePlan, choices: Choices
+) -> None:
+    """Of the same request and seed; the model is afterwards as it was."""
+    detailer = InContext(1, detailer_alone=True) if choices.detailer == "three-step" else None
+    usual, chosen = (
+        plan_of(choices=one, in_context=detailer, video_strength=0.5, generate_audio=False)
+        for one in (None, choices)
+    )
+
+    before, made, after = (make(pipeline, plan) for plan in (usual, chosen, usual))
+
+    assert not np.array_equal(before.clip.frames_THWC, made.clip.frames_THWC)
+    assert np.array_equal(before.clip.frames_THWC, after.clip.frames_THWC)

@@ -117,7 +117,7 @@ CHECKPOINTS: dict[str, Checkpoint] = {
             refine_guidance=5.0,
             # Its latents are not redundant enough to come through 91 % noise.
             refine_sigmas=(0.5, 0.28, 0.1),
-            stg_block=1,
+            stg_block=0,
             ic_loras={name: f"{LORA_SCHEME}ic_{name}" for name in IC_LORAS},
             camera_loras={name: f"{LORA_SCHEME}camera_{name}" for name in CAMERA_LORAS},
             full_precision=True,
