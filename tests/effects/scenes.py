@@ -148,6 +148,26 @@ LIMBS: tuple[tuple[str, str, Colour], ...] = (
 )
 
 
+def corridor(width: int = WIDTH, height: int = HEIGHT) -> tuple[Frames, Picture]:
+    """A corridor 3 x 2.5 m wide with doors, 8 m deep (H, W, 3), and its metres of depth (H, W)."""
+    down_HW, right_HW = np.mgrid[:height, :width] + 0.5
+    right_HW, down_HW = (right_HW - width / 2) / width / 0.9, (down_HW - height / 2) / width / 0.9
+    to_floor_HW = np.where(down_HW > 0, 1.3, -1.2) / down_HW
+    to_wall_HW = 1.5 / abs(right_HW)
+    depth_HW = np.minimum(np.minimum(to_floor_HW, to_wall_HW), 8.0)
+    x_HW, y_HW = right_HW * depth_HW, down_HW * depth_HW
+    boards_HW = (np.floor(4 * x_HW) + np.floor(depth_HW)) % 2
+    doors_HW = (np.floor(depth_HW) % 2 == 0) & (abs(depth_HW % 2 - 1) < 0.4) & (y_HW > -0.6)
+    flat_HW, wall_HW = to_floor_HW == depth_HW, to_wall_HW == depth_HW
+    picture = np.full((height, width, 3), (150.0, 140, 120))
+    picture[flat_HW & (down_HW < 0)] = (230, 230, 225)
+    picture[flat_HW & (down_HW > 0)] = (120, 80, 50)
+    picture[wall_HW] = (205, 200, 185)
+    picture += (15 * boards_HW * (flat_HW & (down_HW > 0)) - 65 * (doors_HW & wall_HW))[..., None]
+    shade_HW = 1.15 - 0.09 * depth_HW
+    return _to_bytes(picture * shade_HW[..., None]), depth_HW
+
+
 def skeleton(frames: int, right: float = 2.0) -> Frames:
     """A person as coloured lines on black, waving the arms and moving `right` pixels a frame."""
     down_HW, right_HW = np.mgrid[:HEIGHT, :WIDTH].astype(np.float64)
