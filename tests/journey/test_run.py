@@ -1,5 +1,6 @@
 """From the command line to a saved video, with the real model at its smallest."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -43,6 +44,38 @@ def test_run_makes_a_playable_video_of_a_clip(environment: dict[str, str], tmp_p
     assert sheet.read_bytes().startswith(b"\x89PNG")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "sheet.png"]
     assert not list(Path(environment["TMPDIR"]).glob("rotoscope-run-*"))
+
+
+def test_a_manifest_makes_the_same_clip_again(
+    up: tuple[psutil.Process, str], environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Byte for byte; and a /result answer will do for a manifest."""
+    _, url = up
+    first, second, manifest = tmp_path / "1.mp4", tmp_path / "2.mp4", tmp_path / "made.json"
+    there = ("--server", url, "--json")
+    asked = (*SMALL, "--seed", "7", "--lora", "rotoscope://loras/style_comic:0.7")
+    made = rotoscope_run(
+        *(environment, str(SAMPLE), *asked, *there),
+        *("--out", str(first), "--manifest", str(manifest)),
+    )
+    assert made.returncode == 0, made.stderr
+    answer = tmp_path / "answer.json"
+    answer.write_text(made.stdout)
+    assert json.loads(made.stdout)["manifest"] == json.loads(manifest.read_text())
+
+    again = (str(SAMPLE), "--from-manifest")
+    done = rotoscope_run(environment, *again, str(answer), *there, "--out", str(second))
+    assert done.returncode == 0, done.stderr
+    assert "made with the same as before" in done.stderr
+    assert second.read_bytes() == first.read_bytes()
+
+    other = rotoscope_run(
+        *(environment, *again, str(manifest), *there),
+        *("--out", str(second), "--seed", "8"),
+    )
+    assert other.returncode == 0, other.stderr
+    assert "seed: was 7, is 8" in other.stderr
+    assert second.read_bytes() != first.read_bytes()
 
 
 def test_up_starts_its_worker_again(up: tuple[psutil.Process, str], tmp_path: Path) -> None:

@@ -56,13 +56,27 @@ def with_input_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def make_body(
-    video: str, loras: list[str], text: str | None, pairs: list[str], fields: Mapping[str, Any]
+def make_body(  # noqa: PLR0913, PLR0917 - the sources of a request, the weakest last
+    video: str | None,
+    loras: list[str],
+    text: str | None,
+    pairs: list[str],
+    fields: Mapping[str, Any],
+    base: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The body as asked, local files still by their paths: --input, then --set, then options."""
-    body: dict[str, Any] = {"loras": [], **_input_json(text), **dict(map(_pair, pairs))}
+    """The body as asked, local files still by their paths.
+
+    `base` is the weakest, then come --input, --set and the options.
+    """
+    body: dict[str, Any] = {
+        "loras": [],
+        **(base or {}),
+        **_input_json(text),
+        **dict(map(_pair, pairs)),
+    }
     body |= {name: value for name, value in fields.items() if value is not None}
-    body["video_url"] = video
+    if video is not None:
+        body["video_url"] = video
     if isinstance(body.get("video_size"), str):
         body["video_size"] = _size(body["video_size"])
     if loras:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import typer
 from rich.console import Console
 
+from rotoscope.cli.again import differences, objections, read_manifest, request_of
 from rotoscope.cli.configuration import CheckpointName, read_settings
 from rotoscope.cli.display import adjustment, display_on
 from rotoscope.cli.place import Place, UnforeseenError, can_be_listed, place_for
@@ -25,7 +26,7 @@ from rotoscope.cli.request import (
 )
 from rotoscope.client import ApiError, Client
 from rotoscope.errors import InternalError, InvalidInputError
-from rotoscope.schema.output import Result
+from rotoscope.schema.output import Manifest, Result
 from rotoscope.settings import Settings
 
 JOB_FAILED = 1
@@ -38,8 +39,11 @@ err = Console(stderr=True, highlight=False)
 @with_input_options
 def run(  # noqa: PLR0913 - a command's arguments are its options
     video: Annotated[
-        str, typer.Argument(metavar="VIDEO", help="The source: a file or an https URL.")
-    ],
+        str | None,
+        typer.Argument(
+            metavar="VIDEO", help="The source: a file or an https URL.", show_default=False
+        ),
+    ] = None,
     *,
     lora: Annotated[
         list[str] | None,
@@ -52,6 +56,22 @@ def run(  # noqa: PLR0913 - a command's arguments are its options
         Path | None,
         typer.Option(help="Also write frames of source and result, as a PNG.", show_default=False),
     ] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(help="Also write what the clip was made with, as JSON.", show_default=False),
+    ] = None,
+    from_manifest: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Make the clip of this manifest or /result answer again; further options change "
+            "it.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the /result answer instead of file names.")
+    ] = False,
     server: Annotated[
         str | None,
         typer.Option(
@@ -76,17 +96,29 @@ def run(  # noqa: PLR0913 - a command's arguments are its options
     **fields: Any,
 ) -> None:
     """Restyle one video and save the result."""
-    settings = read_settings(checkpoint=checkpoint)
-    body = make_body(video, lora or [], input_json, pairs or [], fields)
+    made = read_manifest(from_manifest) if from_manifest else None
+    settings = read_settings(checkpoint=checkpoint or (made.checkpoint if made else None))
+    base = request_of(made, own=server is None) if made else {}
+    body = make_body(video, lora or [], input_json, pairs or [], fields, base)
+    if "video_url" not in body:
+        raise typer.BadParameter("the file or the https URL is needed", param_hint="VIDEO")
     _check(body)
-    target = out or default_name(video)
+    if made:
+        _check_again(body, made, own=server is None)
+    target = out or default_name(body["video_url"])
     with _interruptible(), place_for(server, key, body, settings) as place:
         result = submit_and_wait(place, body)
+        if as_json:
+            typer.echo(result.model_dump_json(indent=2, exclude_unset=True))
         saved = [finish(place.client, result, target)]
     if sheet:
-        saved.append(_sheet(video, target, sheet, settings))
+        saved.append(_sheet(body["video_url"], target, sheet, settings))
+    if result.manifest and manifest:
+        saved.append(_save(result.manifest, manifest))
+    if result.manifest and made:
+        _compare(made, result.manifest)
     for path in saved:
-        typer.echo(path)
+        typer.echo(path, err=as_json)
 
 
 def default_name(video: str) -> Path:
@@ -138,6 +170,30 @@ def _check(body: dict[str, Any]) -> None:
     except InvalidInputError as error:
         _print_fields(error.detail)
         raise typer.Exit(WRONG_USE) from None
+
+
+def _check_again(body: dict[str, Any], made: Manifest, *, own: bool) -> None:
+    """End before anything is sent, if the clip of `made` cannot come of it."""
+    if found := list(objections(body, made, own=own)):
+        for sentence in found:
+            _complain(sentence)
+        raise typer.Exit(WRONG_USE)
+
+
+def _compare(before: Manifest, after: Manifest) -> None:
+    found = list(differences(before, after))
+    for line in found:
+        err.print(line, style="yellow", markup=False, soft_wrap=True)
+    err.print(
+        f"made with {len(found)} differences" if found else "made with the same as before",
+        markup=False,
+    )
+
+
+def _save(manifest: Manifest, file: Path) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(manifest.model_dump_json(indent=2) + "\n")
+    return file
 
 
 def _refused(error: ApiError) -> Any:
