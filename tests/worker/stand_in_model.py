@@ -33,6 +33,9 @@ class StandIn:
     def checkpoint(self) -> Checkpoint:
         return CHECKPOINTS["mini"]
 
+    def admit(self, plan: Plan, /) -> None:
+        """Anything fits."""
+
     def generate(
         self,
         plan: Plan,

@@ -30,14 +30,17 @@ def encode_frames(models: Models, frames_THWC: Frames, size: Size | None = None)
 def encode_pixels(models: Models, pixels_BCTHW: Tensor) -> Tensor:
     """The same for pixels in [-1, 1]; takes the mode of the codec's distribution."""
     vae = models.vae
-    latents_BCFHW = vae.encode(pixels_BCTHW.to(vae.dtype)).latent_dist.mode()
+    with models.placement.using("vae"):
+        latents_BCFHW = vae.encode(pixels_BCTHW.to(vae.dtype)).latent_dist.mode()
     return normalize(models, latents_BCFHW)
 
 
 def decode_frames(models: Models, latents_BCFHW: Tensor) -> Tensor:
     """Latents to pixels, 1 x 3 x T x H x W in about [-1, 1]."""
     vae = models.vae
-    pixels: Tensor = vae.decode(denormalize(models, latents_BCFHW).to(vae.dtype)).sample
+    codes_BCFHW = denormalize(models, latents_BCFHW).to(vae.dtype)
+    with models.placement.using("vae"):
+        pixels: Tensor = vae.decode(codes_BCFHW).sample
     return pixels
 
 
@@ -53,8 +56,9 @@ def decode_audio(models: Models, audio_BLD: Tensor) -> Audio:
     mel_bins = vae.config.mel_bins // vae.mel_compression_ratio
     latents_BLD = audio_BLD * vae.latents_std.to(audio_BLD) + vae.latents_mean.to(audio_BLD)
     latents_BCLM = rearrange(latents_BLD, "b l (c m) -> b c l m", m=mel_bins)
-    mel = vae.decode(latents_BCLM.to(vae.dtype)).sample
-    samples_CS = vocoder(mel)[0].float().clamp(-1, 1).cpu().numpy()
+    with models.placement.using("audio_vae", "vocoder"):
+        mel = vae.decode(latents_BCLM.to(vae.dtype)).sample
+        samples_CS = vocoder(mel)[0].float().clamp(-1, 1).cpu().numpy()
     return Audio(samples_CS.astype(np.float32), vocoder.config.output_sampling_rate)
 
 
@@ -69,9 +73,10 @@ def audio_shape(models: Models, duration_s: float) -> tuple[int, int, int]:
 def upsample(models: Models, latents_BCFHW: Tensor) -> Tensor:
     """Latents of twice the height and width."""
     upsampler = models.upsampler
-    return normalize(
-        models, upsampler(denormalize(models, latents_BCFHW).to(upsampler.dtype)).float()
-    )
+    codes_BCFHW = denormalize(models, latents_BCFHW).to(upsampler.dtype)
+    with models.placement.using("latent_upsampler"):
+        larger_BCFHW = upsampler(codes_BCFHW).float()
+    return normalize(models, larger_BCFHW)
 
 
 def normalize(models: Models, latents_BCFHW: Tensor) -> Tensor:

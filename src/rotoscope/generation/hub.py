@@ -15,7 +15,7 @@ from huggingface_hub.errors import (
 )
 
 from rotoscope.errors import OperatorError
-from rotoscope.generation.models import pick_device, require_memory
+from rotoscope.generation.models import opening_mode, pick_device
 from rotoscope.generation.weights import (
     GB,
     Checkpoint,
@@ -48,7 +48,7 @@ def fetch_checkpoint(
     if not missing_files(checkpoint, folder):
         return folder
     if not anyway:
-        require_memory(checkpoint, pick_device(settings))
+        opening_mode(checkpoint, pick_device(settings), settings.memory)
     _require_space(checkpoint, folder)
     for source in checkpoint.sources:
         _require_access(source)

@@ -1,12 +1,12 @@
 """Open a checkpoint: its folder on disk becomes models on a device, ready to run.
 
-Weights are read from safetensors only. The whole checkpoint stays resident; leaner plans for
-smaller cards are not made yet, so a machine that is too small is refused before anything is read.
+Weights are read from safetensors only. A machine that is too small for the leanest memory plan is
+refused before anything is read.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 import torch
@@ -21,8 +21,10 @@ from transformers import AutoTokenizer, Gemma3ForConditionalGeneration, PreTrain
 from transformers.utils import logging as transformers_logging
 
 from rotoscope.errors import OperatorError
+from rotoscope.generation.memory import Footprint, Mode, Room
 from rotoscope.generation.mini.make import make_mini
 from rotoscope.generation.mini.thin import thin_convolutions
+from rotoscope.generation.placement import Placement
 from rotoscope.generation.timesteps import share_timesteps
 from rotoscope.generation.weights import (
     GB,
@@ -54,6 +56,8 @@ class Models:
     upsampler: LTX2LatentUpsamplerModel
     audio_vae: AutoencoderKLLTX2Audio
     vocoder: LTX2Vocoder
+    placement: Placement
+    """Where the weights of these parts are; who uses a part asks it for that."""
 
 
 def open_models(settings: Settings) -> Models:
@@ -72,8 +76,8 @@ def open_models(settings: Settings) -> Models:
             f"{checkpoint.name} cannot be opened: {state_of(checkpoint.name, settings)[1]}."
         )
     device = pick_device(settings)
-    require_memory(checkpoint, device)
-    return _load(checkpoint, folder, device)
+    mode = opening_mode(checkpoint, device, settings.memory)
+    return _load(checkpoint, folder, device, mode)
 
 
 def pick_device(settings: Settings) -> torch.device:
@@ -94,11 +98,40 @@ def memory_of(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def require_memory(checkpoint: Checkpoint, device: torch.device) -> None:
-    free = memory_of(device)
-    if free < checkpoint.memory_bytes:
+def room_of(models: Models, footprint: Footprint) -> Room:
+    """What the weights of `models`, wherever they are, and a job can have together."""
+    device, loaded = models.device, footprint.total
+    if device.type == "cpu":
+        return Room(memory_of(device) + loaded, None)
+    at_home = 0 if models.placement.mode == "resident" else loaded
+    reserved = int(torch.cuda.memory_reserved(device))
+    return Room(memory_of(device) + reserved, memory_of(torch.device("cpu")) + at_home)
+
+
+def opening_mode(
+    checkpoint: Checkpoint, device: torch.device, asked: Literal["auto"] | Mode
+) -> Mode:
+    """The memory plan to open `checkpoint` under; auto takes another for a job that needs it.
+
+    Raises:
+        OperatorError: The machine is too small for it, or for any.
+    """
+    whole, free = checkpoint.memory_bytes, memory_of(device)
+    if device.type == "cpu" or asked == "resident":
+        _require(checkpoint, device, whole, free)
+        return "resident" if asked == "auto" else asked
+    if asked == "auto" and free >= whole:
+        return "resident"
+    _require(checkpoint, device, checkpoint.lean_bytes, free)
+    host = torch.device("cpu")
+    _require(checkpoint, host, whole, memory_of(host))
+    return "offloaded" if asked == "auto" else asked
+
+
+def _require(checkpoint: Checkpoint, device: torch.device, needs: int, free: int) -> None:
+    if free < needs:
         raise OperatorError(
-            f"{checkpoint.name} needs {checkpoint.memory_bytes / GB:.1f} GB of memory and "
+            f"{checkpoint.name} needs {needs / GB:.1f} GB of memory and "
             f"{device} has {free / GB:.1f} GB free; use a larger machine, or the checkpoint mini."
         )
 
@@ -110,14 +143,16 @@ def dtype_of(checkpoint: Checkpoint, device: torch.device) -> torch.dtype:
     return torch.bfloat16
 
 
-def _load(checkpoint: Checkpoint, folder: Path, device: torch.device) -> Models:
-    dtype = dtype_of(checkpoint, device)
+def _load(checkpoint: Checkpoint, folder: Path, device: torch.device, mode: Mode) -> Models:
+    dtype, parts = dtype_of(checkpoint, device), {}
+    home = device if mode == "resident" else torch.device("cpu")
 
     def part(kind: Any, name: str) -> Any:
         model = kind.from_pretrained(
             folder / name, torch_dtype=dtype, use_safetensors=True, local_files_only=True
         )
-        return model.to(device).eval().requires_grad_(requires_grad=False)
+        parts[name] = model.to(home).eval().requires_grad_(requires_grad=False)
+        return parts[name]
 
     transformer = part(LTX2VideoTransformer3DModel, "transformer")
     share_timesteps(transformer)
@@ -136,4 +171,5 @@ def _load(checkpoint: Checkpoint, folder: Path, device: torch.device) -> Models:
         upsampler=part(LTX2LatentUpsamplerModel, "latent_upsampler"),
         audio_vae=part(AutoencoderKLLTX2Audio, "audio_vae"),
         vocoder=part(LTX2Vocoder, "vocoder"),
+        placement=Placement(parts, device, mode),
     )

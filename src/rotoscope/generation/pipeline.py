@@ -4,13 +4,18 @@
 frames. It runs one generation at a time.
 """
 
+import gc
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
 
+from rotoscope import telemetry
+from rotoscope.generation.attach import attached
 from rotoscope.generation.codec import (
     decode_audio,
     decode_frames,
@@ -21,7 +26,8 @@ from rotoscope.generation.codec import (
 from rotoscope.generation.condition import Image
 from rotoscope.generation.expand import expanded
 from rotoscope.generation.loras import Lora, LoraFile, merged, open_lora
-from rotoscope.generation.models import Models, open_models
+from rotoscope.generation.memory import Footprint, Mode, choose, possible, read_footprint
+from rotoscope.generation.models import Models, dtype_of, open_models, room_of
 from rotoscope.generation.plan import FRAME_STEP, NO_REFERENCE, Pass, Plan
 from rotoscope.generation.text import cut_prompts, encode_prompts
 from rotoscope.generation.walk import Conditions, Latents, Report, Walk
@@ -30,6 +36,8 @@ from rotoscope.media.clip import Clip, Frames, Size
 from rotoscope.schema.output import Adjustment, LoraFacts
 from rotoscope.settings import Settings
 
+log = telemetry.logger()
+
 
 @dataclass(frozen=True, slots=True)
 class Generated:
@@ -37,23 +45,35 @@ class Generated:
     prompt: str
     """The one that was used, expanded or not."""
     loras: tuple[LoraFacts, ...]
+    memory: Mode = "resident"
+    """The memory plan that it was made under."""
     warnings: tuple[Adjustment, ...] = ()
 
 
 class Pipeline:
     """One open checkpoint."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: Models, memory: Literal["auto"] | Mode = "auto") -> None:
+        """`memory` is what the operator asked for."""
         self.models = models
+        self._memory = memory
 
     @classmethod
     def open(cls, settings: Settings) -> "Pipeline":
         """Open the configured checkpoint; OperatorError says what is missing."""
-        return cls(open_models(settings))
+        return cls(open_models(settings), settings.memory)
 
     @property
     def checkpoint(self) -> Checkpoint:
         return self.models.checkpoint
+
+    def admit(self, plan: Plan) -> Mode:
+        """The memory plan for `plan`, before anything of it is read.
+
+        Raises:
+            OutOfMemoryError: It fits into none; the text names shapes that would.
+        """
+        return choose(self._memory, self.footprint, plan, room_of(self.models, self.footprint))
 
     @torch.inference_mode()
     def generate(
@@ -64,7 +84,7 @@ class Pipeline:
         loras: Sequence[LoraFile],
         report: Report,
     ) -> Generated:
-        """Make the clip that `plan` describes.
+        """Make the clip that `plan` describes; out of memory, try the next leaner memory plan.
 
         Args:
             plan: From make_plan.
@@ -76,9 +96,35 @@ class Pipeline:
 
         Raises:
             LoraIncompatibleError: A LoRA does not fit this checkpoint.
+            OutOfMemoryError: The plan fits into no memory plan.
         """
         opened = [open_lora(file, self.models.transformer) for file in loras]
-        plan, not_expanded = expanded(self.models, plan, report)
+        mode = self.admit(plan)
+        attempt = partial(self._attempt, plan, source_THWC, image_HWC, opened, report)
+        leaner = possible(mode, room_of(self.models, self.footprint))[1:2]
+        try:
+            return attempt(mode)
+        except torch.OutOfMemoryError:
+            if not leaner:
+                raise
+            log.warning("out_of_memory", memory=mode, next=leaner[0])
+        # The error is gone here, and with it what its frames held.
+        gc.collect()
+        self.models.placement.release()
+        return _told(attempt(leaner[0]), mode)
+
+    def _attempt(  # noqa: PLR0913, PLR0917 - generate's, and the memory plan
+        self,
+        plan: Plan,
+        source_THWC: Frames | None,
+        image_HWC: Image | None,
+        opened: Sequence[Lora],
+        report: Report,
+        mode: Mode,
+    ) -> Generated:
+        self.models.placement.settle(mode)
+        with self.models.placement.using(*(["text_encoder"] if plan.expand else [])):
+            plan, not_expanded = expanded(self.models, plan, report)
         latents = self.sample(plan, source_THWC, image_HWC, opened, report)
         report("decode", 0, 1)
         frames_THWC = to_frames(decode_frames(self.models, latents.video_BCFHW))
@@ -88,6 +134,7 @@ class Pipeline:
             Clip(frames_THWC, plan.fps, audio),
             prompt=plan.prompt,
             loras=tuple(_facts(lora) for lora in opened),
+            memory=mode,
             warnings=(*not_expanded, *cut_prompts(self.models, plan), *_warnings(plan, opened)),
         )
 
@@ -105,19 +152,37 @@ class Pipeline:
         report("text", 0, 1)
         guided = plan.guidance_scale > 1
         prompts = [plan.negative_prompt, plan.prompt] if guided else [plan.prompt]
-        text = encode_prompts(models, prompts)
+        with models.placement.using("text_encoder", "connectors"):
+            text = encode_prompts(models, prompts)
         report("condition", 0, 1)
         conditions = Conditions(text, image_HWC, _sources(models, source_THWC, plan))
         walk = Walk(models, conditions, plan, Generator().manual_seed(plan.seed), report)
-        with merged(models.transformer, _acting(loras, first)):
+        with self._transformer_with(_acting(loras, first)):
             latents = walk.down(first, walk.start(first))
         if second:
             report("upsample", 0, 1)
             latents = replace(latents, video_BCFHW=upsample(models, latents.video_BCFHW))
             refining = [*_acting(loras, second[0]), *self._distilling]
-            with merged(models.transformer, refining):
+            with self._transformer_with(refining):
                 latents = walk.down(second[0], latents)
         return latents
+
+    @contextmanager
+    def _transformer_with(self, loras: Sequence[Lora]) -> Iterator[None]:
+        """The transformer on the device, with `loras`; in 8 bits, merging would round them off."""
+        models = self.models
+        apply = attached if models.placement.mode == "fp8" else merged
+        with models.placement.using("transformer"), apply(models.transformer, loras):
+            yield
+
+    @cached_property
+    def footprint(self) -> Footprint:
+        """What the checkpoint takes; read once."""
+        models = self.models
+        number = dtype_of(models.checkpoint, models.device).itemsize
+        return read_footprint(
+            models.folder, text_tokens=models.checkpoint.text_tokens, number=number
+        )
 
     @cached_property
     def _distilling(self) -> list[Lora]:
@@ -139,6 +204,13 @@ def _sources(models: Models, source_THWC: Frames | None, plan: Plan) -> dict[Siz
         return {}
     whole = (len(source_THWC) - 1) // FRAME_STEP * FRAME_STEP + 1
     return {size: encode_frames(models, source_THWC[:whole], size) for size in plan.source_sizes}
+
+
+def _told(made: Generated, asked: Mode) -> Generated:
+    """With a warning that it took a leaner memory plan than `asked`."""
+    why = "the worker ran out of memory, and tried again with more of the weights out of the way"
+    told = Adjustment(field="memory", asked=asked, used=made.memory, why=why)
+    return replace(made, warnings=(*made.warnings, told))
 
 
 def _facts(lora: Lora) -> LoraFacts:

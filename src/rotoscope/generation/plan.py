@@ -138,6 +138,8 @@ class Plan:
     way: Way
     downscale: int
     """How many times smaller than its pass a reference is."""
+    choices: Choices
+    """What the operator decided."""
     passes: tuple[Pass, ...]
     reference: Reference | None
     warnings: tuple[Adjustment, ...]
@@ -247,6 +249,7 @@ def make_plan(  # noqa: PLR0913 - the last three are the operator's and the LoRA
         strength=request.video_strength,
         way=way,
         downscale=downscale,
+        choices=choices,
         passes=_in_two(first, checkpoint) if multiscale else (first,),
         reference=None,
         warnings=(),

@@ -64,6 +64,8 @@ class Checkpoint:
     download_bytes: int
     memory_bytes: int
     """What the weights take when loaded."""
+    lean_bytes: int
+    """What they and a small job take on a device under the leanest memory plan."""
     sources: tuple[Source, ...] = ()
     """Where the files come from; empty for a checkpoint that the project makes itself."""
     refine_lora: str | None = None
@@ -113,6 +115,7 @@ CHECKPOINTS: dict[str, Checkpoint] = {
             text_tokens=128,
             download_bytes=0,
             memory_bytes=2 * GB,
+            lean_bytes=2 * GB,
             refine_sees_reference=True,
             refine_guidance=5.0,
             # Its latents are not redundant enough to come through 91 % noise.
@@ -131,6 +134,7 @@ CHECKPOINTS: dict[str, Checkpoint] = {
             text_tokens=1024,
             download_bytes=77 * GB,
             memory_bytes=69 * GB,
+            lean_bytes=22 * GB,
             sources=(
                 Source(
                     "Lightricks/LTX-2",
@@ -152,6 +156,7 @@ CHECKPOINTS: dict[str, Checkpoint] = {
             text_tokens=1024,
             download_bytes=69 * GB,
             memory_bytes=69 * GB,
+            lean_bytes=22 * GB,
             sources=(
                 Source(
                     "rootonchair/LTX-2-19b-distilled",

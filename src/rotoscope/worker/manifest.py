@@ -1,5 +1,6 @@
 """What was really done, written down so that the clip can be made again."""
 
+from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -44,6 +45,7 @@ def manifest_of(  # noqa: PLR0913, PLR0917 - all that a job was made with
         image_sha256=inputs.image.sha256 if inputs.image else None,
         preprocessor=control.facts if control else None,
         loras=list(made.loras),
+        operator={**asdict(plan.choices), "memory": made.memory},
         versions=versions(),
         input=_as_accepted(job.input, inputs),
     )

@@ -38,6 +38,9 @@ class Model(Protocol):
     @property
     def checkpoint(self) -> Checkpoint: ...
 
+    def admit(self, plan: Plan, /) -> object:
+        """Raises OutOfMemoryError where `plan` cannot fit."""
+
     def generate(
         self,
         plan: Plan,
@@ -65,6 +68,7 @@ def run(job: Assignment, bench: Bench, folder: Path, report: Report) -> Outcome:
     report.begin("read")
     info = probe(inputs.video.path)
     plan = decide(job.input, info, inputs, bench)
+    bench.model.admit(plan)
     report.follow(plan.costs, plan.warnings)
     source = read_source(inputs.video, plan)
     control = draw_control(source, plan, bench, report)
