@@ -1,6 +1,8 @@
 """Write docs/reference/ from the code, so that it cannot drift; a test compares the two."""
 
+import ast
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from rotoscope.schema.input import DEFAULT_NEGATIVE_PROMPT, VideoToVideoInput
 from rotoscope.settings import Settings
 
 FOLDER = Path(__file__).parent / "reference"
+ROOT = Path(__file__).parent.parent
+MARK = "pytest.mark.parameter"
 
 
 def pages() -> dict[str, str]:
@@ -20,6 +24,7 @@ def pages() -> dict[str, str]:
         "settings.md": "\n".join(settings_page()) + "\n",
         "input.md": "\n".join(input_page()) + "\n",
         "errors.md": "\n".join(errors_page()) + "\n",
+        "parameters.md": "\n".join(parameters_page()) + "\n",
     }
 
 
@@ -71,6 +76,66 @@ def errors_page() -> Iterator[str]:
     for code, leaf in JOB_ERRORS.items():
         retryable = "yes" if leaf.usually_retryable else "no"
         yield f"| `{code}` | {retryable} | {sentence_of(leaf)} |"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A test that measures what input fields do, by its mark."""
+
+    fields: tuple[str, ...]
+    path: str
+    name: str
+    sentence: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.path}::{self.name}"
+
+
+def parameters_page() -> Iterator[str]:
+    yield "# What each parameter does, and how that is known"
+    yield ""
+    yield "Each has tests of its effect: two values or more, and a difference that is measured in"
+    yield "the result or in the plan. They are marked `@pytest.mark.parameter(NAME)`; most send"
+    yield "requests to a server with the small checkpoint, and can measure any other server:"
+    yield "`pytest tests/effects --server URL --api-key KEY`."
+    yield ""
+    yield "| parameter | what it does | measured by |"
+    yield "|---|---|---|"
+    tests = sorted(measured(), key=lambda test: test.place)
+    for name, field in VideoToVideoInput.model_fields.items():
+        about = [as_words(test) for test in tests if name in test.fields]
+        yield f"| `{name}` | {field.description} | {'<br>'.join(about) or 'nothing yet'} |"
+
+
+def measured() -> Iterator[Measured]:
+    """Every marked test, read from the files without running them."""
+    for file in sorted((ROOT / "tests").rglob("test_*.py")):
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and (fields := marked(node)):
+                sentence = (ast.get_docstring(node) or "").split("\n\n")[0]
+                yield Measured(
+                    fields,
+                    path=file.relative_to(ROOT).as_posix(),
+                    name=node.name,
+                    sentence=" ".join(sentence.split()),
+                )
+
+
+def marked(test: ast.FunctionDef) -> tuple[str, ...]:
+    """The fields that a test's mark names."""
+    return tuple(
+        argument.value
+        for mark in test.decorator_list
+        if isinstance(mark, ast.Call) and ast.unparse(mark.func) == MARK
+        for argument in mark.args
+        if isinstance(argument, ast.Constant)
+    )
+
+
+def as_words(test: Measured) -> str:
+    words = test.name.removeprefix("test_").replace("_", " ")
+    return f"{words[0].upper()}{words[1:]}. {test.sentence} `{test.place}`"
 
 
 def status_and_code(error: type[RequestError]) -> tuple[int, int]:

@@ -17,6 +17,7 @@ def second(studio: Studio) -> Source:
     return studio.film(scenes.discs(25), 25)
 
 
+@pytest.mark.parameter("num_frames")
 @pytest.mark.parametrize("frames", [9, 17, 25])
 def test_as_many_frames_as_asked(studio: Studio, second: Source, frames: int) -> None:
     """8k+1 of them are made exactly, at the source's rate."""
@@ -39,6 +40,7 @@ def test_other_counts_are_snapped_and_told(
     assert made.warned["num_frames"] == used
 
 
+@pytest.mark.parameter("match_video_length")
 def test_length_follows_the_source(studio: Studio) -> None:
     """Snapped down, whatever num_frames says."""
     source = studio.film(scenes.discs(21))
@@ -49,6 +51,7 @@ def test_length_follows_the_source(studio: Studio) -> None:
     assert made.warned["num_frames"] == 17
 
 
+@pytest.mark.parameter("match_input_fps")
 def test_the_rate_of_the_source_is_kept_exactly(studio: Studio) -> None:
     """As a fraction; fps is not looked at."""
     source = studio.film(scenes.discs(17), NTSC)
@@ -60,6 +63,7 @@ def test_the_rate_of_the_source_is_kept_exactly(studio: Studio) -> None:
     assert made.video.duration_s == pytest.approx(float(17 / NTSC), abs=0.002)
 
 
+@pytest.mark.parameter("fps")
 @pytest.mark.parametrize(
     ("fps", "exact"), [(12.5, Fraction(25, 2)), (23.976, Fraction(24000, 1001)), (50.0, 50)]
 )

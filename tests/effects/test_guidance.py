@@ -10,6 +10,7 @@ from tests.effects.studio import PLAIN, Source, Studio
 SCALES = (1, 3, 9)
 
 
+@pytest.mark.parameter("guidance_scale")
 def test_more_guidance_is_more_of_the_prompt(studio: Studio, film: Source) -> None:
     """Each threefold scale adds to the cast, against an empty negative prompt."""
     orders = [
@@ -22,6 +23,7 @@ def test_more_guidance_is_more_of_the_prompt(studio: Studio, film: Source) -> No
     assert all(more > less + 0.002 for less, more in pairwise(casts)), casts
 
 
+@pytest.mark.parameter("negative_prompt")
 @pytest.mark.parametrize(
     ("negative", "sign"), [("cold light", 1), ("warm colors", -1)], ids=["cold", "warm"]
 )
@@ -35,6 +37,7 @@ def test_a_negative_prompt_pushes_away(
     assert sign * (measure.warmth(pushed.frames) - measure.warmth(without.frames)) > 0.01
 
 
+@pytest.mark.parameter("guidance_scale", "negative_prompt")
 def test_without_guidance_the_negative_prompt_is_not_used(studio: Studio, film: Source) -> None:
     """The same bytes whatever it says."""
     orders = [

@@ -76,6 +76,7 @@ def test_the_black_ground_is_filled(controlled: dict[str, Made], name: str) -> N
     assert measure.dark_share(made.whole) < 0.5
 
 
+@pytest.mark.parameter("ic_lora")
 @pytest.mark.parametrize("name", CONTROLS)
 def test_things_are_where_the_control_has_them(controlled: dict[str, Made], name: str) -> None:
     """The result's edges lie near the control's, and not near those of its mirror image."""
@@ -88,6 +89,7 @@ def test_things_are_where_the_control_has_them(controlled: dict[str, Made], name
     assert here > mirrored + 0.1
 
 
+@pytest.mark.parameter("ic_lora_scale")
 @pytest.mark.parametrize("name", CONTROLS)
 def test_the_scale_is_how_much(controlled: dict[str, Made], name: str) -> None:
     """Half is less than all, and more than none."""
@@ -97,6 +99,7 @@ def test_the_scale_is_how_much(controlled: dict[str, Made], name: str) -> None:
     assert 0.01 < half < measure.distance(made.whole, made.without)
 
 
+@pytest.mark.parameter("ic_lora_scale")
 def test_scale_0_is_as_none(studio: Studio, controlled: dict[str, Made]) -> None:
     """To the last byte of the file."""
     made = controlled["canny"]
@@ -116,6 +119,7 @@ def test_the_manifest_names_it(controlled: dict[str, Made], name: str) -> None:
     assert scales == [[], [0.5], [1.0]]
 
 
+@pytest.mark.parameter("ic_lora")
 def test_the_detailer_restores_detail(studio: Studio) -> None:
     """From a soft copy, the result is sharper than without it, and nearer to the original."""
     original = footage(256, 128, FRAMES)

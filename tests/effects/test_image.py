@@ -18,6 +18,7 @@ def without(studio: Studio, film: Source) -> Order:
     return studio.order(film)
 
 
+@pytest.mark.parameter("image_url")
 def test_the_first_frame_is_the_picture(with_picture: Order, without: Order) -> None:
     """Nearer to it than the result without by 3 dB, with its edges in place.
 

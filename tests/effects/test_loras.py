@@ -36,6 +36,7 @@ def without(studio: Studio, film: Source) -> Order:
     return studio.order(film)
 
 
+@pytest.mark.parameter("loras")
 def test_scale_0_is_as_without(
     studio: Studio, film: Source, paths: list[str], without: Order
 ) -> None:
@@ -45,6 +46,7 @@ def test_scale_0_is_as_without(
         assert made.file.read_bytes() == without.file.read_bytes()
 
 
+@pytest.mark.parameter("loras")
 def test_more_scale_is_more_effect(by_scale: dict[str, list[Order]], without: Order) -> None:
     """The distance from the result without grows at each step, and at 1 is seen at once."""
     for path, orders in by_scale.items():
@@ -71,6 +73,7 @@ def test_the_scene_stays(by_scale: dict[str, list[Order]], film: Source) -> None
         assert measure.edge_correlation(made, film.frames_THWC) > 0.4, path
 
 
+@pytest.mark.parameter("loras")
 def test_two_act_together(
     studio: Studio, film: Source, paths: list[str], by_scale: dict[str, list[Order]]
 ) -> None:

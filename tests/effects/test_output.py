@@ -15,6 +15,7 @@ def by_quality(studio: Studio, film: Source) -> dict[str, Order]:
     return {quality: studio.order(film, video_quality=quality) for quality in QUALITIES}
 
 
+@pytest.mark.parameter("video_quality")
 def test_better_quality_is_a_larger_file(by_quality: dict[str, Order]) -> None:
     """Each level is at least a tenth larger than the one below."""
     sizes = [by_quality[quality].file.stat().st_size for quality in QUALITIES]
@@ -22,6 +23,7 @@ def test_better_quality_is_a_larger_file(by_quality: dict[str, Order]) -> None:
     assert all(large > 1.1 * small for small, large in pairwise(sizes)), sizes
 
 
+@pytest.mark.parameter("video_quality")
 def test_better_quality_is_nearer_to_what_was_made(by_quality: dict[str, Order]) -> None:
     """Against the best; each level is nearer by half a decibel or more."""
     best = by_quality["maximum"].frames
@@ -30,6 +32,7 @@ def test_better_quality_is_nearer_to_what_was_made(by_quality: dict[str, Order])
     assert all(b > a + 0.5 for a, b in pairwise(likeness)), likeness
 
 
+@pytest.mark.parameter("video_output_type")
 def test_the_file_is_what_the_answer_says(by_quality: dict[str, Order]) -> None:
     """H.264 in mp4; size in bytes, sides, rate, frames and duration are those of the file."""
     made = by_quality["high"]

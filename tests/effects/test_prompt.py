@@ -125,6 +125,7 @@ def plain(orders: dict[str, Order]) -> Frames:
     return orders[PLAIN].frames
 
 
+@pytest.mark.parameter("prompt")
 @pytest.mark.parametrize("style", LOOKS)
 def test_a_style_by_its_name(orders: dict[str, Order], plain: Frames, style: str) -> None:
     """The name alone is enough."""
@@ -146,6 +147,7 @@ def test_two_styles_at_once(
         looks_like(style, orders[", ".join(styles)].frames, plain)
 
 
+@pytest.mark.parameter("prompt")
 @pytest.mark.parametrize("prompt", [*PUBLISHED, "black-and-white"])
 def test_grey_against_the_source(orders: dict[str, Order], film: Source, prompt: str) -> None:
     """The published example too, at the published defaults for guidance."""

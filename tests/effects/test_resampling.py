@@ -9,6 +9,7 @@ STEP = 4
 """Frames between those compared: over fewer, codecs that group frames stand still and jump."""
 
 
+@pytest.mark.parameter("fps")
 def test_another_rate_keeps_the_speed_of_things(studio: Studio) -> None:
     """At half the rate, things go twice as far from one frame to the next."""
     source = studio.film(scenes.panned(34, 1.5, 0), 25)

@@ -1,11 +1,14 @@
 """seed: the same one makes the same bytes, another one another take of the same scene."""
 
+import pytest
+
 from tests.effects import measure
 from tests.effects.studio import Source, Studio
 
 GRAINY = "black-and-white video, film grain"
 
 
+@pytest.mark.parameter("seed")
 def test_the_same_seed_makes_the_same_bytes(studio: Studio, film: Source) -> None:
     """Picture and file."""
     first = studio.order(film, seed=7, prompt=GRAINY)
@@ -24,6 +27,7 @@ def test_no_seed_is_seed_0(studio: Studio, film: Source) -> None:
     assert unsaid.file.read_bytes() == zero.file.read_bytes()
 
 
+@pytest.mark.parameter("seed")
 def test_another_seed_is_another_take_of_the_same_scene(studio: Studio, film: Source) -> None:
     """Different pixels, beyond the encoding; the same colours, and edges at the same places."""
     one = studio.order(film, seed=7, prompt=GRAINY).frames

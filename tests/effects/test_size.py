@@ -9,6 +9,7 @@ from tests.effects.conftest import FPS, footage
 from tests.effects.studio import Source, Studio
 
 
+@pytest.mark.parameter("video_size")
 @pytest.mark.parametrize(("width", "height"), [(256, 128), (192, 192), (128, 256)])
 def test_auto_keeps_the_shape_of_the_source(studio: Studio, width: int, height: int) -> None:
     """And its size, where both are multiples of 64."""
@@ -20,6 +21,7 @@ def test_auto_keeps_the_shape_of_the_source(studio: Studio, width: int, height: 
     assert measure.edge_correlation(made.frames, source.frames_THWC) > 0.6
 
 
+@pytest.mark.parameter("video_size")
 @pytest.mark.parametrize(
     ("fields", "size"),
     [

@@ -46,6 +46,7 @@ def heard(orders: dict[str, Order]) -> dict[str, Heard]:
     return {prompt: listen(order) for prompt, order in orders.items()}
 
 
+@pytest.mark.parameter("generate_audio")
 def test_sound_is_there_when_asked_for(studio: Studio, clip: Source) -> None:
     """As long as the picture, in stereo; else there is no track at all."""
     made = sounding(studio, clip)
@@ -76,6 +77,7 @@ def test_silence_is_softest(heard: dict[str, Heard]) -> None:
     assert heard["silence"].level < heard[PLAIN].level - 6
 
 
+@pytest.mark.parameter("prompt")
 def test_rain_is_bright_noise(heard: dict[str, Heard]) -> None:
     """No note in it, and higher than the wind."""
     assert heard["rain"].tonality < 0.25

@@ -17,6 +17,7 @@ def by_strength(studio: Studio, film: Source) -> list[Order]:
     return [studio.order(film, video_strength=strength) for strength in STRENGTHS]
 
 
+@pytest.mark.parameter("video_strength")
 def test_less_strength_is_further_from_the_source(by_strength: list[Order], film: Source) -> None:
     """Each step moves the picture by a hundredth of full scale and more, away from the source.
 
@@ -31,6 +32,7 @@ def test_less_strength_is_further_from_the_source(by_strength: list[Order], film
     assert all(far > near for near, far in pairwise(from_source)), from_source
 
 
+@pytest.mark.parameter("video_strength")
 def test_without_strength_the_source_is_not_seen(by_strength: list[Order], film: Source) -> None:
     """No edge is where the source has one, by more than chance."""
     assert measure.edge_correlation(by_strength[-1].frames, film.frames_THWC) < 0.3
@@ -44,6 +46,7 @@ def large(studio: Studio) -> tuple[Source, Order]:
     return source, studio.order(source, video_size=size)
 
 
+@pytest.mark.parameter("video_url")
 def test_the_original_is_kept(large: tuple[Source, Order]) -> None:
     """26 dB and edges in place: details are softer, nothing is missing or moved."""
     source, order = large

@@ -18,6 +18,7 @@ def test_any_number_of_steps_works_and_is_reported(
     assert measure.edge_correlation(made.frames, film.frames_THWC) > 0.7
 
 
+@pytest.mark.parameter("num_inference_steps")
 def test_steps_change_the_result_a_little(studio: Studio, film: Source) -> None:
     """Other pixels of the same picture: more than 20 dB apart would be another picture."""
     few = studio.order(film, num_inference_steps=8)
@@ -27,6 +28,7 @@ def test_steps_change_the_result_a_little(studio: Studio, film: Source) -> None:
     assert measure.psnr(few.frames, many.frames) > 20
 
 
+@pytest.mark.parameter("num_inference_steps")
 def test_more_steps_take_longer(studio: Studio, film: Source) -> None:
     """In the stage that has them: 50 steps are more than twice the work of 8."""
     few = studio.order(film, num_inference_steps=8).result.metrics
@@ -37,6 +39,7 @@ def test_more_steps_take_longer(studio: Studio, film: Source) -> None:
     assert many["denoise"] > 2 * few["denoise"]
 
 
+@pytest.mark.parameter("use_multiscale")
 def test_two_stages_are_no_worse_than_one(studio: Studio, film: Source) -> None:
     """Against the source: within half a decibel, and edges as well in place."""
     one = studio.order(film, use_multiscale=False)
@@ -50,6 +53,7 @@ def test_two_stages_are_no_worse_than_one(studio: Studio, film: Source) -> None:
     assert measure.edge_correlation(two.frames, source) > edges_of_one - 0.02
 
 
+@pytest.mark.parameter("use_multiscale")
 def test_only_two_stages_refine(studio: Studio, film: Source) -> None:
     """The seconds of each stage tell which there were."""
     one = studio.order(film, use_multiscale=False).result.metrics

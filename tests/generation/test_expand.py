@@ -104,6 +104,7 @@ def _ends_with(tokenizer: PreTrainedTokenizerFast, count: int) -> Callable[..., 
     return choose
 
 
+@pytest.mark.parameter("enable_prompt_expansion")
 def test_the_text_encoder_writes_the_prompt(writer: Models, plan_of: MakePlan) -> None:
     """What it wrote replaces the prompt, without the instruction and the marks of turns."""
     plan = plan_of(enable_prompt_expansion=True)
@@ -234,6 +235,7 @@ def test_an_encoder_that_cannot_write_is_said(writer: Models, plan_of: MakePlan,
     assert "mini cannot write" in warning.why
 
 
+@pytest.mark.parameter("enable_prompt_expansion")
 def test_a_clip_is_made_of_the_written_prompt(
     pipeline: Pipeline, plan_of: MakePlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,7 @@ def upload(site: Site, headers: dict[str, str]) -> str:
     return str(answer.json()["url"])
 
 
+@pytest.mark.parameter("video_output_type")
 @pytest.mark.parametrize(
     ("name", "value"),
     [
