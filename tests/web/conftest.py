@@ -37,6 +37,7 @@ MANIFEST = {
     "model_id": MODEL_ID,
     "checkpoint": "mini",
     "prompt": "a red bicycle",
+    "asked_prompt": "a red bicycle",
     "negative_prompt": "",
     "seed": 0,
     "width": 64,
@@ -50,8 +51,11 @@ MANIFEST = {
     "video_strength": 1.0,
     "source_sha256": "0" * 64,
     "image_sha256": None,
+    "preprocessor": None,
     "loras": [],
+    "operator": {},
     "versions": {"rotoscope": "0.1.0"},
+    "input": BODY,
 }
 
 

@@ -169,7 +169,9 @@ class Submitted(Answer):
     status_url: str
     result_url: str
     cancel_url: str
-    warnings: list[Adjustment] = []
+    warnings: list[Adjustment] = Field(
+        [], description="What is adjusted whatever the source is; the status tells the rest."
+    )
 
 
 class SourceFacts(Answer):

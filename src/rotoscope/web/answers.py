@@ -9,6 +9,7 @@ from rotoscope.jobs.job import Job, State
 from rotoscope.schema.output import (
     RESULT_WORD,
     STATUS_WORD,
+    Adjustment,
     Cancelled,
     ControlFile,
     ControlVideo,
@@ -27,13 +28,13 @@ def as_json(answer: BaseModel, status: int = 200) -> Response:
     return Response(content, status, media_type="application/json")
 
 
-def submitted(job: Job, base: str) -> Submitted:
+def submitted(job: Job, base: str, warnings: list[Adjustment]) -> Submitted:
     return Submitted(
         request_id=job.id,
         status_url=_url(base, job, "status"),
         result_url=_url(base, job, "result"),
         cancel_url=_url(base, job, "cancel"),
-        **_present(warnings=list(job.warnings)),
+        **_present(warnings=warnings),
     )
 
 

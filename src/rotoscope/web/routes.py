@@ -29,6 +29,7 @@ from rotoscope.web.auth import Owner, client_owner, scheme
 from rotoscope.web.bodies import JsonBody
 from rotoscope.web.catalogue import find_model
 from rotoscope.web.errors import describe, invalid
+from rotoscope.web.foreseen import foreseen_warnings
 from rotoscope.web.parts import Parts, PartsDep
 from rotoscope.web.urls import base_url
 
@@ -92,7 +93,8 @@ def submit(
     job = parts.store.submit(model.model_id, owner, asked)
     parts.bell.ring()
     log.info("job_submitted", request_id=job.id, owner=owner)
-    return as_json(answers.submitted(job, base_url(request, parts)))
+    warnings = foreseen_warnings(asked)
+    return as_json(answers.submitted(job, base_url(request, parts), warnings))
 
 
 @router.get(
