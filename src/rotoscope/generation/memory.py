@@ -30,12 +30,12 @@ IN_FP8 = frozenset({"transformer", "text_encoder"})
 USED_IN: Mapping[str, tuple[str, ...]] = {
     "text": ("text_encoder", "connectors"),
     "condition": ("vae",),
-    "denoise": ("transformer", "vae"),
+    "denoise": ("transformer",),
     "upsample": ("latent_upsampler",),
     "decode": ("vae",),
     "sound": ("audio_vae", "vocoder"),
 }
-"""The parts that work together; the transformer's passes also encode the first frame."""
+"""The parts that work together; with a first frame, the codec is in the passes too."""
 
 NUMBERS_PER_CHANNEL = 45
 NUMBERS_PER_PIXEL = 41
@@ -91,7 +91,10 @@ def needed(footprint: Footprint, plan: Plan, mode: Mode) -> int:
     work = working(footprint, plan)
     if mode == "resident":
         return footprint.total + max(work.values())
-    return max(_parts(footprint, USED_IN[stage], mode) + size for stage, size in work.items())
+    parts = dict(USED_IN)
+    if plan.first_frame:
+        parts["denoise"] += USED_IN["condition"]
+    return max(_parts(footprint, parts[stage], mode) + size for stage, size in work.items())
 
 
 def working(footprint: Footprint, plan: Plan) -> dict[str, int]:
@@ -173,7 +176,7 @@ def _smaller(plan: Plan) -> Iterator[Size]:
     longest = max(plan.size.width, plan.size.height)
     for long in range(longest - step, 0, -step):
         sides = (side * long / longest for side in (plan.size.width, plan.size.height))
-        yield Size(*(max(math.floor(side / step), 1) * step for side in sides))
+        yield Size(*(max(round(side / step), 1) * step for side in sides))
 
 
 def _shorter(plan: Plan) -> Iterator[int]:

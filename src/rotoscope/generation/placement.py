@@ -8,7 +8,7 @@ afterwards, so what is at home is never changed and never copied back.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from typing import Any
@@ -17,6 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from rotoscope.generation.memory import IN_FP8, Mode
+
+# From a tensor at home to one on the device.
+Bring = Callable[[Tensor], Tensor]
 
 FP8 = torch.float8_e4m3fn
 LARGEST_FP8 = 448.0
@@ -47,6 +50,10 @@ class Placement:
         for part in self._parts.values():
             part.to(home)
 
+    def bring(self, tensor: Tensor) -> Tensor:
+        """A copy on the device, or the tensor itself where it is there already."""
+        return tensor.to(self.device)
+
     def release(self) -> None:
         """Give memory that is no longer used back to the device."""
         if self.device.type == "cuda":
@@ -59,22 +66,22 @@ class Placement:
             if self.mode != "resident":
                 for name in names:
                     fp8 = self.mode == "fp8" and name in IN_FP8
-                    stack.enter_context(visiting(self._parts[name], self.device, fp8=fp8))
+                    stack.enter_context(visiting(self._parts[name], self.bring, fp8=fp8))
             yield
 
 
 @contextmanager
-def visiting(module: nn.Module, device: torch.device, *, fp8: bool = False) -> Iterator[None]:
-    """Within this context `module` is on `device`, its linear layers in 8 bits if `fp8`."""
+def visiting(module: nn.Module, bring: Bring, *, fp8: bool = False) -> Iterator[None]:
+    """Within this context `module` has copies of its weights, with `fp8` in 8 bits."""
     tensors = list(chain(module.parameters(), module.buffers()))
     homes = [tensor.data for tensor in tensors]
     try:
         with ExitStack() as stack:
             if fp8:
                 for linear in _own_linears(module):
-                    stack.enter_context(_stored_in_fp8(linear, device))
+                    stack.enter_context(_stored_in_fp8(linear, bring))
             for tensor in tensors:
-                tensor.data = tensor.data.to(device)
+                tensor.data = bring(tensor.data)
             yield
     finally:
         for tensor, home in zip(tensors, homes, strict=True):
@@ -82,13 +89,13 @@ def visiting(module: nn.Module, device: torch.device, *, fp8: bool = False) -> I
 
 
 @contextmanager
-def _stored_in_fp8(linear: nn.Linear, device: torch.device) -> Iterator[None]:
+def _stored_in_fp8(linear: nn.Linear, bring: Bring) -> Iterator[None]:
     """The layer's weight in 8 bits, and as it was only while the layer computes.
 
     Between, the parameter is empty and keeps its type, by which callers choose theirs.
     """
-    weight, empty = linear.weight, linear.weight.data.new_empty(0, device=device)
-    stored_OI, scale_O1 = to_fp8(weight.data.to(device))
+    weight, empty = linear.weight, linear.weight.data.new_empty(0)
+    stored_OI, scale_O1 = to_fp8(bring(weight.data))
 
     def unfold(*_: Any) -> None:
         weight.data = (stored_OI.to(scale_O1) * scale_O1).to(weight.dtype)
