@@ -1,6 +1,7 @@
 """What a request would make, told without making it."""
 
 import base64
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ import numpy as np
 import pytest
 
 from rotoscope.client import Client
+from rotoscope.generation.plan import make_plan
+from rotoscope.generation.weights import CHECKPOINTS, PARTS
 from rotoscope.media.clip import Clip
 from rotoscope.media.encode import encode
 from rotoscope.web import plan as plan_module
@@ -129,15 +132,45 @@ def test_what_costs_more_is_told_to_cost_more(site: Site, clip: bytes) -> None:
 
 def test_a_usual_request_costs_1(site: Site) -> None:
     """That is what relative_cost is measured in."""
-    usual = plan_module.planned(
-        "m",
-        plan_module.USUAL,
-        plan_module.USUAL_SOURCE,
-        plan_module.find_checkpoint("ltx-2-19b-dev"),
-        site.parts.settings,
-    )
+    settings, checkpoint = site.parts.settings, CHECKPOINTS["ltx-2-19b-dev"]
+    source = plan_module.USUAL_SOURCE
+    made = make_plan(plan_module.USUAL, source, checkpoint, max_area=None)
+    usual = plan_module.planned("m", made, source, checkpoint, settings)
     assert usual.relative_cost == 1
     assert (usual.width, usual.height, usual.frames) == (1280, 704, 121)
+
+
+def test_memory_is_told_where_the_checkpoint_is_here(
+    site: Site, clip: bytes, checkpoint_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes under each memory plan, more for a larger clip; nothing where it is elsewhere."""
+    url = upload(site, clip)
+    assert planned(site, video_url=url)["memory_bytes"] is None
+
+    monkeypatch.setattr(plan_module, "folder_of", lambda *_: checkpoint_folder)
+    small = planned(site, video_url=url, video_size={"width": 128, "height": 64})["memory_bytes"]
+    large = planned(site, video_url=url)["memory_bytes"]
+    assert large.keys() == {"resident", "offloaded", "fp8"}
+    assert large["resident"] > small["resident"] > 2000
+    assert large["resident"] > large["offloaded"] >= large["fp8"]
+
+
+@pytest.fixture
+def checkpoint_folder(tmp_path: Path) -> Path:
+    """The headers of a checkpoint: weights of a few thousand numbers."""
+    folder = tmp_path / "checkpoint"
+    for part, marker in PARTS.items():
+        (folder / part).mkdir(parents=True)
+        (folder / part / marker).write_text("{}")
+        if part != "tokenizer":
+            header = json.dumps({"w": {"dtype": "F32", "shape": [500, 10]}}).encode()
+            length = len(header).to_bytes(8, "little")
+            (folder / part / "model.safetensors").write_bytes(length + header)
+    transformer = {"num_attention_heads": 2, "attention_head_dim": 16}
+    (folder / "transformer" / "config.json").write_text(json.dumps(transformer))
+    text = {"text_config": {"hidden_size": 32, "num_hidden_layers": 2}}
+    (folder / "text_encoder" / "config.json").write_text(json.dumps(text))
+    return folder
 
 
 @pytest.mark.parametrize("form", ["https", "data"])

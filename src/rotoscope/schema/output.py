@@ -216,6 +216,11 @@ class Planned(Answer):
     relative_cost: float = Field(
         description="All of that work, against five seconds of 1280x720 with every default."
     )
+    memory_bytes: dict[str, int] | None = Field(
+        None,
+        description="Estimated memory of the device, under each of the memory plans that the "
+        "setting memory names; null where the checkpoint's files are not on the server's machine.",
+    )
     warnings: list[Adjustment] = []
 
 

@@ -30,8 +30,9 @@ from rotoscope.errors import (
     UnknownModelError,
     WrongContentTypeError,
 )
+from rotoscope.generation.memory import MODES, Footprint, needed, read_footprint
 from rotoscope.generation.plan import Choices, Plan, make_plan
-from rotoscope.generation.weights import Checkpoint, find_checkpoint
+from rotoscope.generation.weights import Checkpoint, find_checkpoint, folder_of, missing_files
 from rotoscope.media.facts import Size, VideoInfo
 from rotoscope.media.fetch import fetch
 from rotoscope.media.probe import probe
@@ -93,18 +94,17 @@ async def plan(
     # A look that was given up, as the server ends, may go on in its thread.
     look = partial(_look, asked.video_url, parts)
     info = await run_sync(look, limiter=parts.probes, abandon_on_cancel=True)
-    return as_json(planned(model.model_id, asked, info, checkpoint, parts.settings))
+    footprint = await run_in_threadpool(_footprint, checkpoint, parts.settings)
+    made = _plan(asked, info, checkpoint, parts.settings)
+    memory = {mode: needed(footprint, made, mode) for mode in MODES} if footprint else None
+    answer = planned(model.model_id, made, info, checkpoint, parts.settings)
+    return as_json(answer.model_copy(update={"memory_bytes": memory}))
 
 
 def planned(
-    model_id: str,
-    asked: VideoToVideoInput,
-    info: VideoInfo,
-    checkpoint: Checkpoint,
-    settings: Settings,
+    model_id: str, made: Plan, info: VideoInfo, checkpoint: Checkpoint, settings: Settings
 ) -> Planned:
-    """The plan that a worker with these settings would make, and its costs."""
-    made = _plan(asked, info, checkpoint, settings)
+    """The plan and its costs, against those of the usual request."""
     usual = _plan(USUAL, USUAL_SOURCE, checkpoint, settings)
     return Planned(
         model_id=model_id,
@@ -184,6 +184,14 @@ def _source(uri: str, folder: Path, parts: Parts) -> Path:
     if file.stat().st_size > (most := parts.settings.max_video_bytes):
         raise FileTooLargeError(f"The file is larger than {most / 1e6:g} MB.", field="video_url")
     return file
+
+
+def _footprint(checkpoint: Checkpoint, settings: Settings) -> Footprint | None:
+    folder = folder_of(checkpoint.name, settings)
+    if not folder.is_dir() or missing_files(checkpoint, folder):
+        return None
+    full = checkpoint.full_precision or settings.device == "cpu"
+    return read_footprint(folder, text_tokens=checkpoint.text_tokens, number=4 if full else 2)
 
 
 def _plan(
