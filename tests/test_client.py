@@ -141,6 +141,23 @@ def test_a_download_appears_whole(tmp_path: Path) -> None:
     assert [path.name for path in target.parent.iterdir()] == ["out.mp4"]
 
 
+def test_a_control_video_is_downloaded_if_there_is_one(tmp_path: Path) -> None:
+    """From its own URL."""
+    media = {"content_type": "video/mp4", "size": 1, "width": 8, "height": 8, "fps": "25"}
+    media |= {"frames": 9, "duration_s": 0.36, "audio": False}
+    control = {"video": f"{BASE}/files/c.mp4", "media": media}
+    results = [
+        Result.model_validate(json.loads(result_of("succeeded", **fields).content))
+        for fields in ({"control": control}, {})
+    ]
+    script = Script(httpx2.Response(200, content=b"lines"))
+    with script.client() as client:
+        saved = [client.download_control(result, tmp_path / "c.mp4") for result in results]
+    assert saved == [tmp_path / "c.mp4", None]
+    assert (tmp_path / "c.mp4").read_bytes() == b"lines"
+    assert [str(request.url) for request in script.requests] == [f"{BASE}/files/c.mp4"]
+
+
 def test_a_failed_job_has_nothing_to_download(tmp_path: Path) -> None:
     """The job's own sentence is the error."""
     failure = {"code": "video_too_short", "message": "No frame.", "retryable": False}

@@ -158,10 +158,17 @@ class Client:
         """
         if result.output is None or result.output.video is None:
             raise NoResultError(result)
+        return self._fetch(result.output.video, to)
+
+    def download_control(self, result: Result, to: Path) -> Path | None:
+        """Save the control video of a job, as `download` does; None without a preprocessor."""
+        return self._fetch(result.control.video, to) if result.control else None
+
+    def _fetch(self, url: str, to: Path) -> Path:
         partial = to.with_name(f".{to.name}.part")
         to.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._save(result.output.video, partial)
+            self._save(url, partial)
             partial.replace(to)
         finally:
             partial.unlink(missing_ok=True)

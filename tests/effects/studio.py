@@ -64,6 +64,15 @@ class Order:
         return self._client.download(self.result, self._file)
 
     @cached_property
+    def control_file(self) -> Path:
+        """What the preprocessor made."""
+        file = self._client.download_control(
+            self.result, self._file.with_name(f"{self.request_id}-control.mp4")
+        )
+        assert file
+        return file
+
+    @cached_property
     def video(self) -> Recording:
         return read(self.file)
 
