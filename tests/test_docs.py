@@ -4,6 +4,7 @@ import runpy
 from pathlib import Path
 
 from rotoscope.errors import JobError, RequestError
+from rotoscope.schema.input import VideoToVideoInput
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -20,3 +21,11 @@ def test_every_error_has_a_sentence() -> None:
     leaves = [*RequestError.__subclasses__(), *JobError.__subclasses__()]
 
     assert all(leaf.__doc__ and leaf.__doc__.strip().endswith(".") for leaf in leaves)
+
+
+def test_the_effect_of_every_parameter_is_measured() -> None:
+    """By a test that is marked with its name; and no mark names what is no parameter."""
+    tests = runpy.run_path(str(DOCS / "reference.py"))["measured"]()
+
+    measured = {field for test in tests for field in test.fields}
+    assert measured == set(VideoToVideoInput.model_fields)
