@@ -1,4 +1,4 @@
-"""models: the checkpoints that a worker can open, and getting their files."""
+"""models: the checkpoints and preprocessors' models that a worker can open, and their files."""
 
 from typing import Annotated
 
@@ -9,9 +9,11 @@ from rich.padding import Padding
 
 from rotoscope.cli.configuration import DataDir, read_settings
 from rotoscope.generation.weights import CHECKPOINTS, GB, shipped_loras, state_of
+from rotoscope.preprocess.weights import WEIGHTS
+from rotoscope.preprocess.weights import state_of as preprocessor_state
 from rotoscope.schema.input import LORA_SCHEME
 
-models = typer.Typer(help="List checkpoints and fetch their files.", invoke_without_command=True)
+models = typer.Typer(help="List models and fetch their files.", invoke_without_command=True)
 
 
 @models.callback()
@@ -22,7 +24,7 @@ def models_or_list(context: typer.Context) -> None:
 
 @models.command("list")
 def list_models(data_dir: DataDir = None) -> None:
-    """List the checkpoints and whether their files are here."""
+    """List checkpoints and models of preprocessors, and whether their files are here."""
     settings = read_settings(data_dir=data_dir)
     console = Console(highlight=False)
     for name, checkpoint in CHECKPOINTS.items():
@@ -34,25 +36,34 @@ def list_models(data_dir: DataDir = None) -> None:
         if loras := [f"{LORA_SCHEME}{lora}" for lora in shipped_loras(name, settings)]:
             listed = f"LoRAs that come with it: {', '.join(loras)}."
             console.print(Padding(escape(listed), (0, 0, 0, 4)))
+    for model in WEIGHTS.values():
+        state = escape(": ".join(preprocessor_state(model, settings)))
+        console.print(f"[bold]{model.name}[/] (preprocessor {model.kind}): {state}")
+        facts = escape(f"{model.description} {model.licence}.")
+        console.print(Padding(facts, (0, 0, 0, 4)))
 
 
 @models.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="A checkpoint's name.")],
+    name: Annotated[str, typer.Argument(help="A name of the list.")],
     *,
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Also where it has too little memory to run.")
     ] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Download a checkpoint's files; a download that stopped goes on where it was."""
+    """Download a model's files; a download that stopped goes on where it was."""
     # Here, since it loads torch to know whether the checkpoint would fit.
     from rotoscope.generation.hub import fetch_checkpoint  # noqa: PLC0415
+    from rotoscope.preprocess.hub import fetch_weights  # noqa: PLC0415
 
+    settings = read_settings(data_dir=data_dir)
     console = Console(stderr=True, highlight=False)
 
     def report(line: str) -> None:
         console.print(line, markup=False)
 
-    folder = fetch_checkpoint(name, read_settings(data_dir=data_dir), report, anyway=anyway)
-    typer.echo(folder)
+    if name in WEIGHTS:
+        typer.echo(fetch_weights(WEIGHTS[name], settings, report))
+    else:
+        typer.echo(fetch_checkpoint(name, settings, report, anyway=anyway))

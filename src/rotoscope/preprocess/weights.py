@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from rotoscope.errors import OperatorError, PreprocessorUnavailableError
+from rotoscope.errors import PreprocessorUnavailableError
 from rotoscope.schema.output import PreprocessorFacts
 from rotoscope.settings import Settings
 
@@ -87,15 +87,13 @@ WEIGHTS: dict[str, Weights] = {
 }
 
 
-def find_weights(name: str) -> Weights:
-    """The row of that name.
-
-    Raises:
-        OperatorError: There is none; the text lists those that can be fetched.
-    """
-    if name not in WEIGHTS:
-        raise OperatorError(f"There is no preprocessor model {name!r}; there are {_listed()}.")
-    return WEIGHTS[name]
+def state_of(weights: Weights, settings: Settings) -> tuple[str, str]:
+    """Whether a model is `ready` or `missing`, and a sentence about it."""
+    folder = weights.path(settings).parent
+    if weights.here(settings):
+        return "ready", "comes with Rotoscope" if weights.repo is None else f"complete in {folder}"
+    get = f"`rotoscope models fetch {weights.name}` downloads {weights.size / MEGABYTE:.0f} MB"
+    return "missing", f"not complete in {folder}" + (f"; {get}" if weights.repo else "")
 
 
 def choose(kind: Kind, settings: Settings) -> Weights:
@@ -126,7 +124,3 @@ def facts_of(weights: Weights, settings: Settings) -> PreprocessorFacts:
 def _sha256(path: Path, _changed_ns: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _listed() -> str:
-    return ", ".join(WEIGHTS)
