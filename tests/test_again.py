@@ -83,6 +83,18 @@ def test_the_request_is_the_one_that_was_accepted() -> None:
     assert body.keys() == VideoToVideoInput.model_fields.keys()
 
 
+def test_loras_are_asked_for_by_their_commit() -> None:
+    """What is on the main branch today may be another file; others stay as they were."""
+    asked = {"loras": [{"path": "a/style", "scale": 0.5}, {"path": "https://h.test/l.safetensors"}]}
+    source = "a/style@" + "c" * 40 + "/l.safetensors"
+    facts = [lora_facts(path="a/style", source=source, revision="c" * 40)]
+    body = request_of(make_manifest(asked, loras=facts), own=True)
+
+    check_body(body)
+    assert [lora["path"] for lora in body["loras"]] == [source, "https://h.test/l.safetensors"]
+    assert body["loras"][0]["scale"] == 0.5
+
+
 def test_a_size_by_name_stays(clip: str) -> None:
     """It means the same everywhere; so does auto where the sides are smaller than can be asked."""
     assert request_of(make_manifest({"video_size": "square"}), own=True)["video_size"] == "square"

@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple
 import pytest
 
 from rotoscope.errors import FileTooLargeError, LoraDownloadError
-from rotoscope.generation.hub_loras import fetch_hub_lora
+from rotoscope.generation.hub_loras import fetch_hub_lora, origin_of
 from rotoscope.schema.hub import HubReference
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
@@ -113,6 +113,26 @@ def test_the_only_file_is_meant(hub: Hub, tmp_path: Path) -> None:
     """A repository with one LoRA needs no file name."""
     assert fetch(hub, tmp_path, "one/lora") == b"weights"
     assert hub.downloads == ["lora.safetensors"]
+
+
+def test_a_file_tells_its_commit(hub: Hub, tmp_path: Path) -> None:
+    """So that the manifest can name the very file; one from elsewhere has none."""
+    reference = HubReference.parse("one/lora@main")
+    assert reference
+    file = fetch_hub_lora(
+        reference,
+        None,
+        cache=tmp_path,
+        max_bytes=1000,
+        field="loras.0.path",
+        endpoint=hub.endpoint,
+    )
+    origin = origin_of(file, "one/lora")
+
+    assert str(origin) == f"one/lora@{SHA}/lora.safetensors"
+    assert HubReference.parse(str(origin)) == origin
+    assert origin_of(file, "another/lora") is None
+    assert origin_of(tmp_path / "lora.safetensors", "one/lora") is None
 
 
 def test_the_next_job_finds_it(hub: Hub, tmp_path: Path) -> None:

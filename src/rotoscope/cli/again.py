@@ -47,7 +47,8 @@ def request_of(manifest: Manifest, *, own: bool) -> dict[str, Any]:
     """The body that makes the clip again, without files that cannot be had once more.
 
     The prompt is the one that was used, so that no language model has a say; the size is the one
-    that was made, whatever another server takes for `auto`.
+    that was made, whatever another server takes for `auto`; LoRAs of Hugging Face are asked for by
+    the commit.
 
     Args:
         manifest: What the clip was made with.
@@ -60,6 +61,7 @@ def request_of(manifest: Manifest, *, own: bool) -> dict[str, Any]:
         if name not in FILE_FIELDS or not str(value).startswith(gone)
     }
     body |= {"prompt": manifest.prompt, "enable_prompt_expansion": False}
+    body["loras"] = [_pinned(lora, manifest) for lora in body["loras"]]
     if body["video_size"] == "auto" and min(manifest.width, manifest.height) >= LEAST_SIDE:
         body["video_size"] = {"width": manifest.width, "height": manifest.height}
     return body
@@ -84,6 +86,14 @@ def objections(body: Mapping[str, Any], manifest: Manifest, *, own: bool) -> Ite
             yield f"loras.{index}.path: it was an upload; give the LoRAs anew, each with --lora"
         elif acts and is_local_file(path) and _sha256(Path(path)) not in hashes:
             yield f"loras.{index}.path: {path} is not a file that the clip was made with"
+
+
+def _pinned(lora: dict[str, Any], manifest: Manifest) -> dict[str, Any]:
+    """The very file that was used, where a branch of its repository may have moved on."""
+    sources = {facts.path: facts.source for facts in manifest.loras if facts.source}
+    if lora["path"] not in sources:
+        return lora
+    return {"path": sources[lora["path"]], "scale": lora["scale"]}
 
 
 def differences(before: Manifest, after: Manifest) -> Iterator[str]:

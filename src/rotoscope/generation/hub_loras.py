@@ -74,6 +74,19 @@ def fetch_hub_lora(  # noqa: PLR0913 - by name, each one a limit or a name the c
         ) from None
 
 
+def origin_of(file: Path, repo: str) -> HubReference | None:
+    """The commit and the name that a file of fetch_hub_lora's cache has in its repository.
+
+    None for a file from elsewhere.
+    """
+    # The cache's layout: models--OWNER--NAME/snapshots/COMMIT/FILE.
+    head, marker, tail = file.as_posix().rpartition("/snapshots/")
+    commit, slash, name = tail.partition("/")
+    if not (marker and slash and head.endswith(f"/models--{repo.replace('/', '--')}")):
+        return None
+    return HubReference(repo, commit, name)
+
+
 def _choose(info: ModelInfo, asked: str | None, field: str) -> str:
     """The file asked for, else the only one there is."""
     names: list[str] = sorted(file.rfilename for file in info.siblings or ())

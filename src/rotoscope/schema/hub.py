@@ -26,3 +26,7 @@ class HubReference:
         if match is None or ".." in path or "--" in match["repo"]:
             return None
         return cls(match["repo"], match["revision"], match["file"])
+
+    def __str__(self) -> str:
+        revision = f"@{self.revision}" if self.revision else ""
+        return f"{self.repo}{revision}{f'/{self.file}' if self.file else ''}"

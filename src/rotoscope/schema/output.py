@@ -89,7 +89,11 @@ class Media(Answer):
 
 
 class LoraFacts(Answer):
-    path: str
+    path: str = Field(description="As it was asked for.")
+    source: str | None = Field(
+        None, description="The very file on Hugging Face, as owner/name@commit/file."
+    )
+    revision: str | None = Field(None, description="That commit.")
     scale: float
     sha256: str
     rank: int

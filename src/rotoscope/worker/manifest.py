@@ -5,12 +5,15 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
+from rotoscope.generation.hub_loras import origin_of
+from rotoscope.generation.loras import LoraFile
 from rotoscope.generation.pipeline import Generated
 from rotoscope.generation.plan import Plan
 from rotoscope.generation.weights import Checkpoint
 from rotoscope.preprocess.control import Control
+from rotoscope.schema.hub import HubReference
 from rotoscope.schema.input import VideoToVideoInput
-from rotoscope.schema.output import Manifest
+from rotoscope.schema.output import LoraFacts, Manifest
 from rotoscope.schema.worker import Assignment
 from rotoscope.worker.inputs import Inputs
 
@@ -44,7 +47,7 @@ def manifest_of(  # noqa: PLR0913, PLR0917 - all that a job was made with
         source_sha256=inputs.video.sha256,
         image_sha256=inputs.image.sha256 if inputs.image else None,
         preprocessor=control.facts if control else None,
-        loras=list(made.loras),
+        loras=[_traced(facts, file) for facts, file in zip(made.loras, inputs.loras, strict=True)],
         operator={**asdict(plan.choices), "memory": made.memory},
         versions=versions(),
         input=_as_accepted(job.input, inputs),
@@ -54,6 +57,15 @@ def manifest_of(  # noqa: PLR0913, PLR0917 - all that a job was made with
 @cache
 def versions() -> dict[str, str]:
     return {package: version(package) for package in PACKAGES}
+
+
+def _traced(facts: LoraFacts, file: LoraFile) -> LoraFacts:
+    """With the commit, for one from Hugging Face: a branch or a tag may point elsewhere later."""
+    reference = HubReference.parse(facts.path)
+    origin = origin_of(file.path, reference.repo) if reference else None
+    if origin is None:
+        return facts
+    return facts.model_copy(update={"source": str(origin), "revision": origin.revision})
 
 
 def _as_accepted(asked: VideoToVideoInput, inputs: Inputs) -> dict[str, Any]:
