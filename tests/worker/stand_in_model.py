@@ -28,6 +28,7 @@ class StandIn:
     def __init__(self, gate: Path | None = None) -> None:
         self._gate = gate
         self.images: list[npt.NDArray[np.uint8] | None] = []
+        self.sources: list[Frames | None] = []
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -46,7 +47,8 @@ class StandIn:
         /,
     ) -> Generated:
         self.images.append(image_HWC)
-        for stage in plan.costs:
+        self.sources.append(source_THWC)
+        for stage in (stage for stage in plan.costs if stage != "preprocess"):
             for done in range(STEPS):
                 report(stage, done, STEPS)
                 self._misbehave(plan.prompt, report)

@@ -68,8 +68,9 @@ class Server:
             return httpx2.Response(200, content=self.jobs.popleft().model_dump_json())
         if verb == "files":
             assert request.headers["lease-token"] == "lease"
-            self.files["outputs/1"] = content
-            body = {"key": "outputs/1", "size": len(content), "sha256": "0" * 64}
+            key = f"outputs/{len(self.files) + 1}"
+            self.files[key] = content
+            body = {"key": key, "size": len(content), "sha256": "0" * 64}
             return httpx2.Response(201, json=body)
         if verb == "uploads":
             upload = self.uploads.get(request.url.path.rpartition("/")[2])

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from rotoscope.errors import OperatorError
-from rotoscope.media.clip import Clip
+from rotoscope.media.clip import Clip, Frames, Size
 from rotoscope.media.decode import probe
 from rotoscope.media.encode import encode
-from rotoscope.schema.output import Manifest, Media
+from rotoscope.preprocess import control, weights
+from rotoscope.schema.output import ControlFile, Manifest, Media, PreprocessorFacts
 from rotoscope.schema.worker import Assignment
 from rotoscope.settings import Settings
 from rotoscope.worker import loop
@@ -102,6 +103,73 @@ def test_seconds_are_reported_for_each_stage(server: Server, do: Do) -> None:
     metrics = server.sent("succeed")[0]["metrics"]
     assert isinstance(metrics, dict)
     assert {"fetch", "read", "denoise", "refine", "encode", "store", "total"} <= metrics.keys()
+
+
+def test_a_control_video_reaches_the_model_and_is_stored(
+    server: Server, bench: Bench, do: Do, tmp_path: Path
+) -> None:
+    """Beside the result, at the plan's size and rate; the manifest says what made it."""
+    do(make_job(**SMALL, preprocessor="canny", ic_lora="none"))
+
+    (told,) = server.sent("succeed")
+    shown = ControlFile.model_validate(told["control"])
+    stored = tmp_path / "control.mp4"
+    stored.write_bytes(server.files[shown.file])
+    assert (told["file"], shown.file) == ("outputs/1", "outputs/2")
+    assert (probe(stored).size, probe(stored).fps) == (Size(64, 64), 12)
+    assert (shown.media.frames, shown.media.audio) == (9, False)
+    assert isinstance(bench.model, StandIn)
+    (seen_THWC,) = bench.model.sources
+    assert seen_THWC is not None
+    assert set(np.unique(seen_THWC)) <= {0, 255}
+    manifest = Manifest.model_validate(told["manifest"])
+    assert manifest.preprocessor == PreprocessorFacts(name="canny", model="canny-100-200")
+
+
+def test_preprocessing_is_a_stage(server: Server, bench: Bench, do: Do) -> None:
+    """Before those of the model; its seconds are told."""
+    do(make_job(**SMALL, preprocessor="canny", ic_lora="none"))
+    (told,) = server.sent("succeed")
+    assert isinstance(told["metrics"], dict)
+    stages = list(told["metrics"])
+    assert stages[: stages.index("text") + 1] == ["fetch", "read", "preprocess", "text"]
+
+
+def test_a_warning_of_a_preprocessor_is_told(server: Server, do: Do) -> None:
+    """With the result's others."""
+    do(make_job(**SMALL, preprocessor="depth", ic_lora="none"))
+    (told,) = server.sent("succeed")
+    assert isinstance(told["warnings"], list)
+    assert "preprocessor" in [warning["field"] for warning in told["warnings"]]
+
+
+def test_a_preprocessor_without_its_model_fails_the_job(
+    server: Server, do: Do, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its field and a code of its own; nothing is generated."""
+    monkeypatch.setattr(weights, "SHIPPED", tmp_path)
+    do(make_job(**SMALL, preprocessor="pose", ic_lora="none"))
+    (told,) = server.sent("fail")
+    assert isinstance(told["error"], dict)
+    assert (told["error"]["code"], told["error"]["field"]) == (
+        "preprocessor_unavailable", "preprocessor",
+    )  # fmt: skip
+
+
+def test_a_worker_that_ends_stops_preprocessing(
+    server: Server, bench: Bench, do: Do, stop: Stop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the frames at hand: the job is handed back, and the model is not called."""
+
+    def edges(frames_THWC: Frames) -> Frames:
+        stop.event.set()
+        return frames_THWC
+
+    monkeypatch.setattr(control, "edges", edges)
+    do(make_job(**SMALL, preprocessor="canny", ic_lora="none"))
+    assert ends(server) == ["release"]
+    assert isinstance(bench.model, StandIn)
+    assert bench.model.sources == []
 
 
 def test_an_image_reaches_the_model_at_the_planned_size(
