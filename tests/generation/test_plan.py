@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rotoscope.generation.plan import MAX_SECONDS, Plan, Reference, dev_sigmas, make_plan
+from rotoscope.generation.plan import Plan, Reference, dev_sigmas, make_plan
 from rotoscope.generation.weights import CHECKPOINTS, REFINE_SIGMAS
 from rotoscope.media.clip import Size, VideoInfo
 from rotoscope.schema.input import CameraLora, IcLora, VideoToVideoInput
@@ -186,58 +186,6 @@ def test_the_distilled_model_keeps_its_own_schedule() -> None:
     assert (plan.steps, plan.guidance_scale) == (8, 1)
     assert used(plan)["num_inference_steps"] == 8
     assert used(plan)["guidance_scale"] == 1
-
-
-@given(
-    width=st.integers(16, 8192),
-    height=st.integers(16, 8192),
-    fps=st.fractions(Fraction(1, 10), 1000, max_denominator=1001),
-    duration=st.floats(0.001, 100_000),
-    max_area=st.none() | st.integers(64 * 64, 4096 * 4096),
-    fields=st.fixed_dictionaries(
-        {
-            "match_video_length": st.booleans(),
-            "num_frames": st.integers(9, 481),
-            "match_input_fps": st.booleans(),
-            "fps": st.floats(1, 60),
-            "use_multiscale": st.booleans(),
-            "num_inference_steps": st.integers(8, 50),
-            "guidance_scale": st.floats(1, 10),
-            "video_strength": st.floats(0, 1),
-            "video_size": st.sampled_from(["auto", "square", "portrait_4_3"])
-            | st.fixed_dictionaries(
-                {"width": st.integers(64, 4096), "height": st.integers(64, 4096)}
-            ),
-        }
-    ),
-)
-def test_any_plan_is_one_the_model_can_make(
-    width: int,
-    height: int,
-    fps: Fraction,
-    duration: float,
-    max_area: int | None,
-    fields: dict[str, object],
-) -> None:
-    """Frames 8k+1 within bounds, sides the model divides, and a warning for each change."""
-    info = VideoInfo(size=Size(width, height), fps=fps, duration_s=duration, codec="h264")
-
-    plan = make_plan(request_of(**fields), info, DEV, max_area=max_area)
-
-    assert plan.frames % 8 == 1
-    assert 9 <= plan.frames <= 481
-    assert plan.frames <= 9 or (plan.frames - 1) / plan.fps <= MAX_SECONDS
-    assert 1 <= plan.fps <= 60
-    multiple = 64 if fields["use_multiscale"] else 32
-    assert plan.size.width % multiple == plan.size.height % multiple == 0
-    assert min(plan.size.width, plan.size.height) >= multiple
-    assert plan.reference is None or plan.reference.frames % 8 == 1
-    assert ("match_input_fps" in used(plan)) == (
-        bool(fields["match_input_fps"]) and not 1 <= fps <= 60
-    )
-    if not fields["match_video_length"]:
-        assert ("num_frames" in used(plan)) == (plan.frames != fields["num_frames"])
-    assert all(cost > 0 for name, cost in plan.costs.items() if name != "condition")
 
 
 @given(steps=st.integers(8, 50))

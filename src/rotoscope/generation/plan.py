@@ -255,8 +255,8 @@ def make_plan(  # noqa: PLR0913 - the last three are the operator's and the LoRA
         warnings=(),
     )
     reference = _reference(plan, shown, warnings)
-    if way == "free" and request.ic_lora_scale > 0 and (control := ic_lora_of(request)):
-        warnings.note("ic_lora", control, "none", NO_REFERENCE)
+    if way == "free" and request.ic_lora_scale > 0 and ic_lora_of(request):
+        warnings.note("ic_lora", request.ic_lora, "none", NO_REFERENCE)
     warnings.note("preprocessor", request.preprocessor, plan.preprocessor, NO_SOURCE)
     return replace(plan, reference=reference, warnings=tuple(warnings))
 
