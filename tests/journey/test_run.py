@@ -30,19 +30,24 @@ def rotoscope_run(
 
 
 def test_run_makes_a_playable_video_of_a_clip(environment: dict[str, str], tmp_path: Path) -> None:
-    """With a server of its own that is gone afterwards, and a contact sheet."""
-    out, sheet = tmp_path / "out.mp4", tmp_path / "sheet.png"
-    done = rotoscope_run(environment, str(SAMPLE), *SMALL, "--out", str(out), "--sheet", str(sheet))
+    """With a server of its own that is gone afterwards, a control video and a contact sheet."""
+    out, control, sheet = (tmp_path / name for name in ("out.mp4", "control.mp4", "sheet.png"))
+    done = rotoscope_run(
+        *(environment, str(SAMPLE), *SMALL, "--preprocessor", "canny"),
+        *("--out", str(out), "--control", str(control), "--sheet", str(sheet)),
+    )
 
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [str(out), str(sheet)]
+    assert done.stdout.split() == [str(out), str(control), str(sheet)]
     # How many stages are seen depends on how fast the machine is; that it ends is always told.
     assert "in queue" in done.stderr
     assert "done in" in done.stderr
     info = probe(out)
     assert (info.size.width, info.size.height) == (128, 64)
+    assert probe(control).size == info.size
     assert sheet.read_bytes().startswith(b"\x89PNG")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "sheet.png"]
+    made = sorted(path.name for path in tmp_path.iterdir())
+    assert made == ["control.mp4", "out.mp4", "sheet.png"]
     assert not list(Path(environment["TMPDIR"]).glob("rotoscope-run-*"))
 
 

@@ -56,6 +56,10 @@ def run(  # noqa: PLR0913 - a command's arguments are its options
         Path | None,
         typer.Option(help="Also write frames of source and result, as a PNG.", show_default=False),
     ] = None,
+    control: Annotated[
+        Path | None,
+        typer.Option(help="Also save the preprocessor's control video.", show_default=False),
+    ] = None,
     manifest: Annotated[
         Path | None,
         typer.Option(help="Also write what the clip was made with, as JSON.", show_default=False),
@@ -111,6 +115,8 @@ def run(  # noqa: PLR0913 - a command's arguments are its options
         if as_json:
             typer.echo(result.model_dump_json(indent=2, exclude_unset=True))
         saved = [finish(place.client, result, target)]
+        if control:
+            saved += _save_control(place.client, result, control)
     if sheet:
         saved.append(_sheet(body["video_url"], target, sheet, settings))
     if result.manifest and manifest:
@@ -158,6 +164,13 @@ def finish(client: Client, result: Result, target: Path) -> Path:
     if result.metrics:
         err.print(f"done in {result.metrics['total']:.1f} s", markup=False)
     return target
+
+
+def _save_control(client: Client, result: Result, target: Path) -> list[Path]:
+    saved = client.download_control(result, target)
+    if saved is None:
+        err.print("There is no control video: no preprocessor ran.", style="yellow")
+    return [saved] if saved else []
 
 
 def _check(body: dict[str, Any]) -> None:

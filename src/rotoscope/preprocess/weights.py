@@ -1,7 +1,7 @@
 """The models that preprocessors use: where each is from, and which of them are here.
 
 Two ship with Rotoscope, so that every preprocessor works without a network. Better ones are
-downloaded on request (hub.py) and preferred once they are here.
+downloaded on request (hub.py) and preferred once they are here (docs/decisions/0009).
 """
 
 import hashlib
