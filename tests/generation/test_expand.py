@@ -23,8 +23,13 @@ from rotoscope.generation.models import Models
 from rotoscope.generation.pipeline import Pipeline
 from rotoscope.generation.text import cut_prompts
 from rotoscope.generation.tidy import UselessError, tidy
+from rotoscope.generation.weights import CHECKPOINTS
 from tests.generation.conftest import MakePlan, make_source
 
+ASKED = {
+    "enable_prompt_expansion": True,
+    "checkpoint": replace(CHECKPOINTS["mini"], writes_prompts=True),
+}
 SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", END_OF_TURN)
 WORDS = tuple(f"{one}{two}" for one in ["blue", "soft", "warm", "old"] for two in range(16))
 
@@ -83,7 +88,8 @@ def writer(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Models:
     encoder = encoder.eval().requires_grad_(requires_grad=False)
     # What a random model writes need not be a sentence: the last word of each answer ends one.
     encoder.lm_head.register_forward_hook(_ends_with(tokenizer, count=12))
-    return replace(pipeline.models, tokenizer=tokenizer, text_encoder=encoder)
+    writing = replace(pipeline.checkpoint, writes_prompts=True)
+    return replace(pipeline.models, checkpoint=writing, tokenizer=tokenizer, text_encoder=encoder)
 
 
 def _ends_with(tokenizer: PreTrainedTokenizerFast, count: int) -> Callable[..., torch.Tensor]:
@@ -107,7 +113,7 @@ def _ends_with(tokenizer: PreTrainedTokenizerFast, count: int) -> Callable[..., 
 @pytest.mark.parameter("enable_prompt_expansion")
 def test_the_text_encoder_writes_the_prompt(writer: Models, plan_of: MakePlan) -> None:
     """What it wrote replaces the prompt, without the instruction and the marks of turns."""
-    plan = plan_of(enable_prompt_expansion=True)
+    plan = plan_of(**ASKED)
     steps: list[tuple[str, int, int]] = []
     made, warnings = expanded(writer, plan, lambda *step: steps.append(step))
 
@@ -122,7 +128,7 @@ def test_the_text_encoder_writes_the_prompt(writer: Models, plan_of: MakePlan) -
 
 def test_the_seed_decides_what_is_written(writer: Models, plan_of: MakePlan) -> None:
     """The same again for the same seed, whatever else was drawn; another text for another."""
-    plans = [plan_of(enable_prompt_expansion=True, seed=seed) for seed in (1, 1, 2, -3)]
+    plans = [plan_of(**ASKED, seed=seed) for seed in (1, 1, 2, -3)]
     prompts = [expanded(writer, plan, quiet)[0].prompt for plan in plans]
 
     assert prompts[0] == prompts[1]
@@ -134,7 +140,7 @@ def test_it_leaves_the_stream_of_noise_alone(writer: Models, plan_of: MakePlan) 
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    expanded(writer, plan_of(enable_prompt_expansion=True), quiet)
+    expanded(writer, plan_of(**ASKED), quiet)
 
     assert torch.rand(1).equal(expected)
 
@@ -145,7 +151,7 @@ def test_only_when_asked(writer: Models, plan_of: MakePlan) -> None:
 
     assert expanded(writer, plan, _never) == (plan, ())
     assert "expand" not in plan.costs
-    assert next(iter(plan_of(enable_prompt_expansion=True).costs)) == "expand"
+    assert next(iter(plan_of(**ASKED).costs)) == "expand"
 
 
 def _never(stage: str, done: int, steps: int) -> None:
@@ -173,7 +179,7 @@ def test_the_instruction_and_the_prompt_reach_the_model(
         return whole(messages, **options)
 
     monkeypatch.setattr(writer.tokenizer, "apply_chat_template", look)
-    plan = plan_of(enable_prompt_expansion=True, prompt="  blue1 old2 ")
+    plan = plan_of(**ASKED, prompt="  blue1 old2 ")
     expanded(writer, plan, quiet)
 
     assert seen == [f"[system] {CONTROLLED} [user] blue1 old2 warm1"]
@@ -188,7 +194,7 @@ def test_a_failure_uses_the_prompt_as_given(
         raise RuntimeError("no room")
 
     monkeypatch.setattr(writer.text_encoder, "generate", fail)
-    plan = plan_of(enable_prompt_expansion=True)
+    plan = plan_of(**ASKED)
     made, (warning,) = expanded(writer, plan, quiet)
 
     assert made == plan
@@ -201,7 +207,7 @@ def test_too_slow_a_writer_is_not_waited_for(
 ) -> None:
     """What it wrote until then depends on the machine, so none of it is used."""
     monkeypatch.setattr(expand, "MOST_SECONDS", 0)
-    plan = plan_of(enable_prompt_expansion=True)
+    plan = plan_of(**ASKED)
     made, (warning,) = expanded(writer, plan, quiet)
 
     assert made == plan
@@ -216,7 +222,7 @@ def test_the_end_of_the_job_ends_the_writing(writer: Models, plan_of: MakePlan) 
             raise KeyError(stage)
 
     with pytest.raises(KeyError):
-        expanded(writer, plan_of(enable_prompt_expansion=True), stop)
+        expanded(writer, plan_of(**ASKED), stop)
 
 
 @pytest.mark.parametrize("lack", ["head", "turns"])
@@ -228,7 +234,7 @@ def test_an_encoder_that_cannot_write_is_said(writer: Models, plan_of: MakePlan,
         plain = Tokenizer(WordLevel({"<unk>": 0, "<pad>": 1}, unk_token="<unk>"))
         tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain, pad_token="<pad>")
         writer = replace(writer, tokenizer=tokenizer)
-    plan = plan_of(enable_prompt_expansion=True)
+    plan = plan_of(**ASKED)
     made, (warning,) = expanded(writer, plan, quiet)
 
     assert made == plan
@@ -241,7 +247,7 @@ def test_a_clip_is_made_of_the_written_prompt(
 ) -> None:
     """The clip is that of the longer prompt sent as such; the answer names it."""
     longer = "film grain, sepia, a long description of warm light."
-    plan = plan_of(enable_prompt_expansion=True)
+    plan = plan_of(**ASKED)
     monkeypatch.setattr(expand, "_write", lambda *_: (f'"{longer}"', True))
     made = pipeline.generate(plan, make_source(plan), None, [], quiet)
     sent = plan_of(prompt=longer)
@@ -253,12 +259,15 @@ def test_a_clip_is_made_of_the_written_prompt(
 
 
 def test_mini_says_that_it_cannot(pipeline: Pipeline, plan_of: MakePlan) -> None:
-    """Its text encoder was never taught to write: the clip is that of the prompt as given."""
+    """Its text encoder was never taught to write: the plan leaves it out, and tells."""
     plan = plan_of(enable_prompt_expansion=True)
-    made, (warning,) = expanded(pipeline.models, plan, quiet)
+    (warning,) = (one for one in plan.warnings if one.field == "enable_prompt_expansion")
 
-    assert made.prompt == plan.prompt
+    assert not plan.expand
+    assert "expand" not in plan.costs
+    assert (warning.asked, warning.used) == (True, False)
     assert "mini cannot write" in warning.why
+    assert expanded(pipeline.models, plan, _never) == (plan, ())
 
 
 def test_what_is_too_long_to_be_read_is_shortened(
@@ -267,7 +276,7 @@ def test_what_is_too_long_to_be_read_is_shortened(
     """To whole sentences, so that it is not cut in the middle of one."""
     sentence = "blue1 soft2 warm3 end. "
     monkeypatch.setattr(expand, "_write", lambda *_: (sentence * 100, True))
-    made, _ = expanded(writer, plan_of(enable_prompt_expansion=True), quiet)
+    made, _ = expanded(writer, plan_of(**ASKED), quiet)
 
     most = writer.checkpoint.text_tokens
     assert most - 4 < len(writer.tokenizer(made.prompt).input_ids) <= most

@@ -244,7 +244,7 @@ def make_plan(  # noqa: PLR0913 - the last three are the operator's and the LoRA
         multiscale=multiscale,
         audio=request.generate_audio,
         first_frame=request.image_url is not None,
-        expand=request.enable_prompt_expansion,
+        expand=request.enable_prompt_expansion and checkpoint.writes_prompts,
         preprocessor="none" if way == "free" else request.preprocessor,
         strength=request.video_strength,
         way=way,
@@ -258,6 +258,8 @@ def make_plan(  # noqa: PLR0913 - the last three are the operator's and the LoRA
     if way == "free" and request.ic_lora_scale > 0 and ic_lora_of(request):
         warnings.note("ic_lora", request.ic_lora, "none", NO_REFERENCE)
     warnings.note("preprocessor", request.preprocessor, plan.preprocessor, NO_SOURCE)
+    why = f"the text encoder of {checkpoint.name} cannot write; the prompt is used as given"
+    warnings.note("enable_prompt_expansion", request.enable_prompt_expansion, plan.expand, why)
     return replace(plan, reference=reference, warnings=tuple(warnings))
 
 

@@ -61,6 +61,8 @@ class Checkpoint:
     """Most pixels of a frame with `video_size: auto`, unless the operator says otherwise."""
     text_tokens: int
     """Length to which prompts are padded or cut."""
+    writes_prompts: bool = True
+    """Whether its text encoder is a language model that can expand prompts."""
     download_bytes: int
     memory_bytes: int
     """What the weights take when loaded."""
@@ -113,6 +115,7 @@ CHECKPOINTS: dict[str, Checkpoint] = {
             distilled=False,
             max_area=448 * 256,
             text_tokens=128,
+            writes_prompts=False,
             download_bytes=0,
             memory_bytes=2 * GB,
             lean_bytes=2 * GB,
