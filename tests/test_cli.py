@@ -318,8 +318,10 @@ def test_doctor_says_what_this_machine_can_do(rotoscope: Rotoscope) -> None:
     result = rotoscope("doctor", "--checkpoint", "mini")
 
     assert result.exit_code == 0
-    for what in ("processor", "GPU", "codecs", "data folder", "keys", "mini (used)"):
+    whats = ("processor", "GPU", "codecs", "preprocessors", "data folder", "keys", "mini (used)")
+    for what in whats:
         assert what in result.stdout
+    assert "pose by movenet-multipose" in " ".join(result.stdout.split())
 
 
 def test_doctor_names_a_checkpoint_that_cannot_run() -> None:

@@ -76,7 +76,7 @@ def test_the_scale_is_that_of_the_clip() -> None:
 def test_outliers_do_not_set_the_scale() -> None:
     """Half a per cent of absurd depths leaves the rest its contrast."""
     depth_THW = np.tile(np.linspace(1, 2, 100, dtype=np.float16), (1, 100, 1))
-    depth_THW[0, 0, :50] = 500
+    depth_THW.reshape(-1)[::211] = 500
     drawn_HW = Shades(depth_THW, np.zeros(depth_THW.shape, np.uint8)).draw(0, 1, Size(100, 100))[0]
     assert drawn_HW[50, 98, 0] > 240
     assert drawn_HW[50, 1, 0] < 10

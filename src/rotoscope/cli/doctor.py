@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
-from typing import Literal
+from typing import Literal, get_args
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from rotoscope.cli.configuration import CheckpointName, DataDir, read_settings
-from rotoscope.errors import OperatorError
+from rotoscope.errors import OperatorError, PreprocessorUnavailableError
 from rotoscope.generation.weights import (
     CHECKPOINTS,
     GB,
@@ -23,11 +23,14 @@ from rotoscope.generation.weights import (
     state_of,
 )
 from rotoscope.keys import KeyStore
+from rotoscope.preprocess.weights import Kind, choose
 from rotoscope.settings import Settings
 
 ENCODERS = ("libx264", "aac")
 DECODERS = ("h264", "hevc", "vp9", "av1", "prores")
-WORKER_PACKAGES = ("torch", "diffusers", "transformers", "av", "PIL", "safetensors")
+WORKER_PACKAGES = (
+    "torch", "diffusers", "transformers", "av", "PIL", "safetensors", "cv2", "ai_edge_litert",
+)  # fmt: skip
 STYLES = {"ok": "green", "note": "yellow", "missing": "red"}
 
 
@@ -67,6 +70,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     memory = find_memory(settings)
     yield gpu(memory, settings)
     yield codecs()
+    yield preprocessors(settings)
     yield data_folder(settings)
     yield client_keys(settings)
     find_checkpoint(settings.checkpoint)
@@ -120,6 +124,16 @@ def codecs() -> Finding:
     if absent:
         return Finding("codecs", "missing", f"PyAV lacks {', '.join(absent)}; install its wheel")
     return Finding("codecs", "ok", f"writes H.264 and AAC; reads {', '.join(DECODERS)}")
+
+
+def preprocessors(settings: Settings) -> Finding:
+    try:
+        used = [choose(kind, settings) for kind in get_args(Kind)]
+    except PreprocessorUnavailableError as error:
+        return Finding("preprocessors", "note", str(error))
+    text = f"canny, {', '.join(f'{one.kind} by {one.name}' for one in used)}"
+    limits = [f"; {one.name} {one.limit}" for one in used if one.limit]
+    return Finding("preprocessors", "note" if limits else "ok", text + "".join(limits))
 
 
 def data_folder(settings: Settings) -> Finding:

@@ -71,8 +71,8 @@ WEIGHTS: dict[str, Weights] = {
             size=5_775_869,
             file="fastdepth.onnx",
             sha256="6275c23f467d476874d0eecea2a2c7059733ca6681de4f17bfbfe3fc3a52a71d",
-            limit="it knows rooms and is coarse outdoors; the operator can get a better one with "
-            "`rotoscope models fetch depth-anything-v2-small`",
+            limit="knows rooms and is coarse outdoors; on the worker's machine "
+            "`rotoscope models fetch depth-anything-v2-small` gets a better one",
         ),
         Weights(
             name="movenet-multipose",
