@@ -1,9 +1,12 @@
 """num_frames, match_video_length, fps, match_input_fps: how many pictures, how fast."""
 
 from fractions import Fraction
+from pathlib import Path
 
+import av
 import pytest
 
+from rotoscope.media.probe import probe
 from tests.effects import scenes
 from tests.effects.studio import Source, Studio
 
@@ -52,15 +55,48 @@ def test_length_follows_the_source(studio: Studio) -> None:
 
 
 @pytest.mark.parameter("match_input_fps")
-def test_the_rate_of_the_source_is_kept_exactly(studio: Studio) -> None:
+@pytest.mark.parametrize("rate", [Fraction(24000, 1001), NTSC], ids=["23.976", "29.97"])
+def test_the_rate_of_the_source_is_kept_exactly(studio: Studio, rate: Fraction) -> None:
     """As a fraction; fps is not looked at."""
-    source = studio.film(scenes.discs(17), NTSC)
+    source = studio.film(scenes.discs(17), rate)
 
     made = studio.order(source, **SMALL, fps=12.0)
 
-    assert made.video.fps == NTSC
+    assert made.video.fps == rate
     assert len(made.frames) == 17
-    assert made.video.duration_s == pytest.approx(float(17 / NTSC), abs=0.002)
+    assert made.video.duration_s == pytest.approx(float(17 / rate), abs=0.002)
+    assert not {"fps", "match_input_fps"} & made.warned.keys()
+
+
+def test_a_variable_rate_becomes_its_average(studio: Studio, tmp_path: Path) -> None:
+    """Frames over the time that they take, as an exact fraction."""
+    frames = scenes.discs(20)
+    file = uneven(tmp_path / "uneven.mp4", frames, late_ms=[0, 9, 3])
+    average = probe(file).fps
+    source = Source(studio.file(file), frames, average)
+
+    made = studio.order(source, **SMALL, match_video_length=False, num_frames=9)
+
+    assert average.denominator > 1
+    assert made.video.fps == average
+    assert "match_input_fps" not in made.warned
+
+
+def uneven(path: Path, frames_THWC: scenes.Frames, late_ms: list[int]) -> Path:
+    """A video of 40 milliseconds a frame and now and then some more."""
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libx264", rate=1000)
+        stream.height, stream.width = frames_THWC.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        time_ms = 0
+        for number, pixels_HWC in enumerate(frames_THWC):
+            frame = av.VideoFrame.from_ndarray(pixels_HWC, format="rgb24")
+            frame.pts, frame.time_base = time_ms, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+            time_ms += 40 + late_ms[number % len(late_ms)]
+        container.mux(stream.encode(None))
+    return path
 
 
 @pytest.mark.parameter("fps")

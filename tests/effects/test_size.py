@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.effects import measure, scenes
@@ -28,9 +29,8 @@ def test_auto_keeps_the_shape_of_the_source(studio: Studio, width: int, height: 
         ({"video_size": {"width": 192, "height": 128}}, (192, 128)),
         ({"video_size": {"width": 130, "height": 120}}, (128, 128)),
         ({"video_size": {"width": 160, "height": 96}, "use_multiscale": False}, (160, 96)),
-        ({"video_size": "square"}, (512, 512)),
     ],
-    ids=["pixels", "snapped", "one stage", "square"],
+    ids=["pixels", "snapped", "one stage"],
 )
 def test_other_sizes(
     studio: Studio, film: Source, fields: dict[str, Any], size: tuple[int, int]
@@ -42,8 +42,7 @@ def test_other_sizes(
     assert made.result.media
     assert (made.result.media.width, made.result.media.height) == size
     asked = fields["video_size"]
-    snapped = asked != "square" and (asked["width"], asked["height"]) != size
-    assert ("video_size" in made.warned) is snapped
+    assert ("video_size" in made.warned) is ((asked["width"], asked["height"]) != size)
 
 
 def test_another_shape_is_cut_from_the_middle(studio: Studio, film: Source) -> None:
@@ -57,3 +56,19 @@ def test_another_shape_is_cut_from_the_middle(studio: Studio, film: Source) -> N
     assert measure.edge_correlation(made.frames, middle) > 0.3 + measure.edge_correlation(
         made.frames, squeezed
     )
+
+
+def test_a_named_size_covers_and_is_cut_from_the_middle(studio: Studio) -> None:
+    """Of a wide source with red and blue ends, the square shows the green between, to its edges."""
+    marked = np.zeros((9, 128, 512, 3), np.uint8)
+    marked[..., :160, 0] = marked[..., 160:352, 1] = marked[..., 352:, 2] = 200
+    source = studio.film(marked, FPS)
+
+    made = studio.order(source, video_size="square")
+
+    assert made.video.size == (512, 512)
+    assert "video_size" not in made.warned
+    red, green, blue = made.frames.reshape(-1, 3).mean(axis=0)
+    assert green > 2 * max(red, blue)
+    for edge in (made.frames[..., :32, :], made.frames[..., -32:, :]):
+        assert edge[..., 1].mean() > edge[..., (0, 2)].mean()

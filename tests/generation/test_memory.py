@@ -87,6 +87,15 @@ def test_the_weights_alone_are_what_is_published() -> None:
     assert saved == LTX_2.weights["transformer"] // 2
 
 
+def test_with_a_first_frame_the_codec_is_in_the_passes() -> None:
+    """Its weights stand beside the transformer's there."""
+    plan = plan_of(image_url="https://a.test/i.png")
+
+    more = needed(LTX_2, plan, "offloaded") - needed(LTX_2, plan_of(), "offloaded")
+
+    assert more == LTX_2.weights["vae"]
+
+
 def test_offloading_needs_room_in_the_machine() -> None:
     """Else the weights have nowhere to wait."""
     with pytest.raises(OutOfMemoryError):
