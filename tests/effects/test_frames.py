@@ -68,6 +68,7 @@ def test_the_rate_of_the_source_is_kept_exactly(studio: Studio, rate: Fraction) 
     assert not {"fps", "match_input_fps"} & made.warned.keys()
 
 
+@pytest.mark.parameter("match_input_fps")
 def test_a_variable_rate_becomes_its_average(studio: Studio, tmp_path: Path) -> None:
     """Frames over the time that they take, as an exact fraction."""
     frames = scenes.discs(20)

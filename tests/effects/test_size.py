@@ -58,6 +58,7 @@ def test_another_shape_is_cut_from_the_middle(studio: Studio, film: Source) -> N
     )
 
 
+@pytest.mark.parameter("video_size")
 def test_a_named_size_covers_and_is_cut_from_the_middle(studio: Studio) -> None:
     """Of a wide source with red and blue ends, the square shows the green between, to its edges."""
     marked = np.zeros((9, 128, 512, 3), np.uint8)
