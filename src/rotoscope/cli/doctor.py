@@ -167,14 +167,13 @@ def checkpoint_finding(
 ) -> Finding:
     """Whether a checkpoint could run; only the configured one's lack is a fault."""
     word, sentence = state
-    fits = checkpoint.memory_bytes <= memory.bytes
+    # On a card weights can wait in the machine's memory.
+    needs = checkpoint.lean_bytes if memory.gpu else checkpoint.memory_bytes
+    fits = needs <= memory.bytes
     made_on_use = word == "missing" and not checkpoint.sources
     here = word == "ready" or made_on_use
     if not fits:
-        sentence = (
-            f"needs {checkpoint.memory_bytes / GB:.0f} GB of memory, here are "
-            f"{memory.bytes / GB:.0f} GB"
-        )
+        sentence = f"needs {needs / GB:.0f} GB of memory, here are {memory.bytes / GB:.0f} GB"
     what = f"{checkpoint.name}{' (used)' if used else ''}"
     if fits and here:
         return Finding(what, "ok", sentence)
