@@ -318,8 +318,8 @@ def test_doctor_says_what_this_machine_can_do(rotoscope: Rotoscope) -> None:
     result = rotoscope("doctor", "--checkpoint", "mini")
 
     assert result.exit_code == 0
-    whats = ("processor", "GPU", "codecs", "preprocessors", "data folder", "keys", "mini (used)")
-    for what in whats:
+    expected = ("processor", "GPU", "codecs", "preprocessors", "data folder", "keys", "mini (used)")
+    for what in expected:
         assert what in result.stdout
     assert "pose by movenet-multipose" in " ".join(result.stdout.split())
 
