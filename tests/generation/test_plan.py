@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rotoscope.generation.plan import Plan, Reference, dev_sigmas, make_plan
+from rotoscope.generation.plan import (
+    Choices,
+    InContext,
+    Plan,
+    Reference,
+    dev_sigmas,
+    make_plan,
+)
 from rotoscope.generation.weights import CHECKPOINTS, REFINE_SIGMAS
 from rotoscope.media.clip import Size, VideoInfo
 from rotoscope.schema.input import CameraLora, IcLora, VideoToVideoInput
@@ -186,6 +193,120 @@ def test_the_distilled_model_keeps_its_own_schedule() -> None:
     assert (plan.steps, plan.guidance_scale) == (8, 1)
     assert used(plan)["num_inference_steps"] == 8
     assert used(plan)["guidance_scale"] == 1
+
+
+SDEDIT = Choices(plain_video="sdedit")
+THREE_STEPS = Choices(detailer="three-step")
+
+
+def chosen(choices: Choices, in_context: InContext | None = None, **fields: object) -> Plan:
+    return make_plan(
+        request_of(**fields), HD, DEV, max_area=None, choices=choices, in_context=in_context
+    )
+
+
+@pytest.mark.parametrize("strength", [0.1, 0.5, 0.77, 1.0])
+def test_the_operator_may_start_from_the_source(strength: float) -> None:
+    """The stronger it is, the less noise it starts from; no pass looks at it then."""
+    plan = chosen(SDEDIT, video_strength=strength)
+    first, second = plan.passes
+
+    assert first.sigmas[0] == pytest.approx(1 - 0.9 * strength)
+    assert set(first.sigmas[1:]) <= set(dev_sigmas(40))
+    assert (first.from_source, second.from_source) == (True, False)
+    assert not first.reference
+    assert plan.reference == Reference(Size(640, 352), 121)
+    assert used(plan)["num_inference_steps"] == len(first.sigmas)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"ic_lora": "canny"},
+        {"preprocessor": "depth", "ic_lora": "none"},
+        {"loras": [{"path": "Lightricks/LTX-2-19b-IC-LoRA-Detailer"}]},
+    ],
+)
+def test_only_a_plain_source_is_started_from(fields: dict[str, object]) -> None:
+    """Controls are to look at; and with strength 0 there is nothing to start from."""
+    assert chosen(SDEDIT, **fields).way == "reference"
+    assert chosen(SDEDIT, video_strength=0).way == "free"
+    assert chosen(SDEDIT, video_strength=0).passes == plan_of(video_strength=0).passes
+
+
+def test_the_detailer_as_it_was_published() -> None:
+    """Three steps at the full size, from the source, with it as reference, without guidance."""
+    plan = chosen(Choices(detailer="three-step", stg_scale=1), ic_lora="detailer")
+    (only,) = plan.passes
+
+    assert (only.size, only.sigmas, only.guidance_scale) == (plan.size, REFINE_SIGMAS, 1)
+    assert (only.reference, only.from_source, only.stg_scale) == (True, True, 0)
+    assert plan.reference == Reference(plan.size, 121)
+    told = used(plan)
+    assert (told["num_inference_steps"], told["guidance_scale"]) == (3, 1)
+    assert told["use_multiscale"] is False
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"ic_lora": "canny"},
+        {"ic_lora": "canny", "loras": [{"path": DEV.ic_loras["detailer"]}]},
+        {"ic_lora": "detailer", "ic_lora_scale": 0},
+        {"ic_lora": "detailer", "video_strength": 0},
+        {},
+    ],
+)
+def test_the_published_way_is_for_the_detailer_alone(fields: dict[str, object]) -> None:
+    """Beside another, at scale 0 or without a source, all is as usual."""
+    assert chosen(THREE_STEPS, **fields).passes == plan_of(**fields).passes
+
+
+def test_the_detailer_among_the_loras_is_the_detailer() -> None:
+    """By its repository, at any revision, as in the published example."""
+    path = f"{DEV.ic_loras['detailer']}@main"
+
+    assert chosen(THREE_STEPS, loras=[{"path": path, "scale": 1}]).way == "three-step"
+    assert chosen(THREE_STEPS, loras=[{"path": path, "scale": 0}]).way == "reference"
+
+
+def test_perturbed_guidance_is_for_the_first_pass_of_a_full_model() -> None:
+    """It costs a third row of each of its steps."""
+    plan, usual = chosen(Choices(stg_scale=1.5)), plan_of()
+
+    assert [one.stg_scale for one in plan.passes] == [1.5, 0]
+    assert plan.costs["denoise"] == pytest.approx(1.5 * usual.costs["denoise"])
+    distilled = make_plan(
+        request_of(), HD, DISTILLED, max_area=None, choices=Choices(stg_scale=1.5)
+    )
+    assert [one.stg_scale for one in distilled.passes] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("downscale", "multiscale", "size", "read"),
+    [
+        (2, True, Size(1280, 768), Size(320, 192)),
+        (2, False, Size(1280, 704), Size(640, 352)),
+        (3, False, Size(1248, 768), Size(416, 256)),
+    ],
+)
+def test_a_smaller_reference(downscale: int, multiscale: bool, size: Size, read: Size) -> None:
+    """It is read smaller, costs less, and the sides are multiples of what it needs."""
+    plan = chosen(Choices(), InContext(1, downscale), use_multiscale=multiscale)
+
+    assert (plan.size, plan.reference) == (size, Reference(read, 121))
+    whole = chosen(Choices(), InContext(1), use_multiscale=multiscale)
+    assert plan.costs["condition"] < whole.costs["condition"] / 2
+    assert f"multiples of {32 * downscale * (1 + multiscale)}" in plan.warnings[-1].why
+    assert chosen(Choices(), InContext(1, downscale), video_strength=0).downscale == 1
+
+
+def test_sides_are_capped() -> None:
+    """At what the largest passes can have."""
+    plan = plan_of(video_size={"width": 4096, "height": 2100})
+
+    assert plan.size == Size(2048, 2048)
+    assert used(plan)["video_size"] == "2048x2048"
 
 
 @given(steps=st.integers(8, 50))

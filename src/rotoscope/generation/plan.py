@@ -51,6 +51,7 @@ DISTILLED_SIGMAS = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421
 # The schedule's shift is that of 4,096 tokens at any size, and the last sigma before 0 is 0.1.
 SHIFT = math.exp(2.05)
 LAST_SIGMA = 0.1
+SAME_SIGMA = 1e-6
 
 
 # How the source takes part: not at all; as tokens to look at; as what noise is added to and
@@ -416,9 +417,9 @@ def _first_pass(  # noqa: PLR0913, PLR0917 - all that a schedule depends on
 
 
 def _below(sigmas: tuple[float, ...], strength: float) -> tuple[float, ...]:
-    """Those from which the source can be started at `strength`: all at 0, the last alone at 1."""
+    """From the sigma at which a source of this strength starts, along the rest of `sigmas`."""
     start = 1 - (1 - LAST_SIGMA) * strength
-    return tuple(sigma for sigma in sigmas[:-1] if sigma <= start) + sigmas[-1:]
+    return (start, *(sigma for sigma in sigmas if sigma < start - SAME_SIGMA))
 
 
 def _in_two(first: Pass, checkpoint: Checkpoint) -> tuple[Pass, ...]:
