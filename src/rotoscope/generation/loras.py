@@ -6,7 +6,7 @@ or fits nothing, is refused with the reason. Merging is done in float32 from wei
 back afterwards as they were, so that no sequence of jobs changes the model by a bit.
 """
 
-import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,15 +18,19 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from rotoscope.errors import LoraIncompatibleError
+from rotoscope.generation.lora_family import NEWER, family_of
+from rotoscope.generation.lora_header import Header, NotALoraError, read_header, shown
 from rotoscope.generation.models import memory_of
 
-MAX_HEADER_BYTES = 10_000_000
-MAX_TENSORS = 20_000
+NAMED = 3
 DOWNSCALE_KEY = "reference_downscale_factor"
 
 _PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.")
+# kohya's tools write a layer's dots as underscores.
+_FLAT_PREFIXES = ("lora_unet_", "lora_transformer_")
 _SUFFIX = re.compile(
-    r"\.(?:(?P<down>lora_A|lora_down)|(?P<up>lora_B|lora_up))(?:\.default)?(?:\.weight)?$"
+    r"\.(?:(?P<down>lora_A|lora_down|lora\.down)|(?P<up>lora_B|lora_up|lora\.up))"
+    r"(?:\.(?!weight$)\w+)?(?:\.weight)?$"
     r"|\.(?P<alpha>alpha)$"
 )
 # Other decompositions than A and B, and the part of a key that gives them away.
@@ -36,6 +40,13 @@ _OTHER_KINDS = {
     "lokr_": "LoKr",
     "hada_": "LoHa",
     "oft_": "OFT",
+    "boft_": "OFT",
+    "vera_lambda": "VeRA",
+}
+# The last part of a layer's name where trainers have others than diffusers.
+_LAST_NAMES = {
+    **{f"{one}{tail}": f"to_{one}" for one in "qkv" for tail in ("", "_proj")},
+    **dict.fromkeys(("o", "o_proj", "out_proj", "to_out"), "to_out.0"),
 }
 # Lightricks' names of layers, where diffusers has others.
 _LAYER_NAMES = {
@@ -90,6 +101,7 @@ class Lora:
 
     @property
     def rank(self) -> int:
+        """Of its largest layer; they may differ."""
         return max(len(delta.down_RI) for delta in self.deltas.values())
 
 
@@ -100,29 +112,24 @@ def open_lora(file: LoraFile, model: nn.Module) -> Lora:
         LoraIncompatibleError: It is no safetensors file, of an unsupported kind, damaged, or made
             for another model.
     """
-    _require_safetensors(file)
-    try:
-        with safe_open(file.path, framework="pt") as opened:
-            metadata = opened.metadata() or {}
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
-    except SafetensorError as error:
-        raise _incompatible(file, f"it is damaged ({error})") from None
-    parts = _group(file, tensors)
+    header = _header(file)
+    parts = _group(file, header)
     layers = {name: one for name, one in model.named_modules() if isinstance(one, nn.Linear)}
-    names = {layer: _match(layer, layers) for layer in parts}
-    deltas = {
-        name: _delta(file, layer, parts[layer], layers[name])
-        for layer, name in names.items()
-        if name is not None
-    }
-    if not deltas:
-        raise _incompatible(
-            file,
-            f"none of its {len(parts)} layers is in this model; the first is {next(iter(parts))}",
+    names = _match_all(file, parts, layers)
+    if not names:
+        raise _made_for_another(
+            file, header, parts, f"none of its {len(parts)} layers is in this model"
         )
-    unmatched = tuple(layer for layer, name in names.items() if name is None)
+    if newer := next((one for one in parts if one not in names and NEWER.search(one)), None):
+        raise _made_for_another(file, header, parts, f"this model has no {shown(newer)}")
+    for layer, name in names.items():
+        _require_fit(file, header, parts, layer, layers[name])
     return Lora(
-        file, deltas, unmatched, _in_context(file, metadata), _downscale_factor(file, metadata)
+        file,
+        _read(file, {name: parts[layer] for layer, name in names.items()}),
+        tuple(layer for layer in parts if layer not in names),
+        _in_context(file, header.metadata),
+        _downscale_factor(file, header.metadata),
     )
 
 
@@ -131,12 +138,7 @@ def wanted_downscale(file: LoraFile) -> int | None:
 
     Reads the header alone. Raises LoraIncompatibleError as open_lora does.
     """
-    _require_safetensors(file)
-    try:
-        with safe_open(file.path, framework="pt") as opened:
-            metadata = opened.metadata() or {}
-    except SafetensorError as error:
-        raise _incompatible(file, f"it is damaged ({error})") from None
+    metadata = _header(file).metadata
     return _downscale_factor(file, metadata) if _in_context(file, metadata) else None
 
 
@@ -196,76 +198,129 @@ def _incompatible(file: LoraFile, reason: str) -> LoraIncompatibleError:
     return LoraIncompatibleError(f"The LoRA {file.ref} cannot be used: {reason}.", field=file.field)
 
 
-def _require_safetensors(file: LoraFile) -> None:
-    """Look at the first bytes before any library does."""
-    with file.path.open("rb") as stream:
-        head = stream.read(9)
-    if head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
-        raise _incompatible(
-            file, "it is a pickle, which could run code; pass the .safetensors version"
-        )
-    length = int.from_bytes(head[:8], "little")
-    if len(head) < 9 or head[8:] != b"{":  # noqa: PLR2004 - eight bytes of length, then JSON
-        raise _incompatible(file, "it is not a safetensors file")
-    if length > min(MAX_HEADER_BYTES, file.path.stat().st_size):
-        raise _incompatible(file, f"its header claims {length} bytes")
-    _require_few_tensors(file, length)
+def _header(file: LoraFile) -> Header:
+    try:
+        return read_header(file.path)
+    except NotALoraError as reason:
+        raise _incompatible(file, str(reason)) from None
 
 
-def _require_few_tensors(file: LoraFile, length: int) -> None:
-    with file.path.open("rb") as stream:
-        stream.seek(8)
-        try:
-            count = len(json.loads(stream.read(length)))
-        except (ValueError, TypeError, RecursionError):
-            raise _incompatible(file, "its header is not JSON") from None
-    if count > MAX_TENSORS:
-        raise _incompatible(file, f"it has {count} tensors; at most {MAX_TENSORS} are read")
+# The tensors of one layer by what they are, `down`, `up` and perhaps `alpha`: the file's keys.
+_Parts = Mapping[str, str]
 
 
-def _group(file: LoraFile, tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """The tensors of each layer as `down`, `up` and perhaps `alpha`, by the file's own names."""
-    parts: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
+def _group(file: LoraFile, header: Header) -> dict[str, dict[str, str]]:
+    """The parts of each layer, by the file's own names of the layers."""
+    parts: dict[str, dict[str, str]] = {}
+    for key in header.shapes:
         for mark, kind in _OTHER_KINDS.items():
             if mark in key:
                 raise _incompatible(file, f"it is a {kind} file; only LoRA is supported")
         if (suffix := _SUFFIX.search(key)) is None:
-            raise _incompatible(file, f"{key} is not a tensor of a LoRA")
-        parts.setdefault(key[: suffix.start()], {})[str(suffix.lastgroup)] = tensor
+            raise _incompatible(file, f"{shown(key)} is not a tensor of a LoRA")
+        layer, part = key[: suffix.start()], str(suffix.lastgroup)
+        if (other := parts.setdefault(layer, {}).setdefault(part, key)) != key:
+            raise _incompatible(file, f"{shown(other)} and {shown(key)} are the same matrix")
     if not parts:
         raise _incompatible(file, "it holds no tensors")
+    for layer, found in parts.items():
+        if not {"down", "up"} <= found.keys():
+            raise _incompatible(file, f"{shown(layer)} has only one of its two matrices")
     return parts
 
 
-def _match(layer: str, layers: Mapping[str, nn.Linear]) -> str | None:
-    """The model's name of a file's layer, or None."""
-    if layer.startswith("lora_unet_"):  # kohya writes dots as underscores
-        flat = layer.removeprefix("lora_unet_")
-        return next((name for name in layers if name.replace(".", "_") == flat), None)
+def _match_all(
+    file: LoraFile, layers: Mapping[str, _Parts], there: Mapping[str, nn.Linear]
+) -> dict[str, str]:
+    """The model's name of each of the file's layers that the model has."""
+    flat = {name.replace(".", "_"): name for name in there}
+    names: dict[str, str] = {}
+    for layer in layers:
+        if (name := _match(layer, there, flat)) is None:
+            continue
+        if name in names.values():
+            raise _incompatible(file, f"it has {name} twice, under different names")
+        names[layer] = name
+    return names
+
+
+def _match(layer: str, there: Mapping[str, nn.Linear], flat: Mapping[str, str]) -> str | None:
+    for prefix in _FLAT_PREFIXES:
+        if layer.startswith(prefix):
+            return _match_flat(layer.removeprefix(prefix), flat)
     for prefix in _PREFIXES:
         layer = layer.removeprefix(prefix)
     first, dot, rest = layer.partition(".")
     name = _LAYER_NAMES.get(first, first) + dot + rest
-    return name if name in layers else None
+    head, dot, last = name.rpartition(".")
+    candidates = (name, head + dot + _LAST_NAMES.get(last, last))
+    return next((one for one in candidates if one in there), None)
 
 
-def _delta(file: LoraFile, layer: str, parts: Mapping[str, Tensor], linear: nn.Linear) -> Delta:
-    if not {"down", "up"} <= parts.keys():
-        raise _incompatible(file, f"{layer} has only one of its two matrices")
-    down, up = parts["down"], parts["up"]
-    rank = down.shape[0] if down.ndim else 0
-    fits = down.shape == (rank, linear.in_features) and up.shape == (linear.out_features, rank)
-    if not fits or not rank:
-        raise _incompatible(
+def _match_flat(layer: str, flat: Mapping[str, str]) -> str | None:
+    candidates = [layer]
+    for theirs, ours in _LAYER_NAMES.items():
+        if layer == theirs or layer.startswith(f"{theirs}_"):
+            candidates.append(ours + layer.removeprefix(theirs))
+    return next((flat[one] for one in candidates if one in flat), None)
+
+
+def _require_fit(
+    file: LoraFile,
+    header: Header,
+    layers: Mapping[str, _Parts],
+    layer: str,
+    linear: nn.Linear,
+) -> None:
+    """Compare a layer's shapes with the model's, before anything of it is read."""
+    parts = layers[layer]
+    down, up = header.shapes[parts["down"]], header.shapes[parts["up"]]
+    rank = down[0] if down else 0
+    if not rank or down != (rank, linear.in_features) or up != (linear.out_features, rank):
+        raise _made_for_another(
             file,
-            f"{layer} has shapes {tuple(up.shape)} and {tuple(down.shape)} where the model has "
-            f"{linear.out_features} x {linear.in_features}; it was made for another model",
+            header,
+            layers,
+            f"{shown(layer)} has shapes {up} and {down} where the model has "
+            f"{linear.out_features} x {linear.in_features}",
         )
-    if not (down.is_floating_point() and up.is_floating_point()):
-        raise _incompatible(file, f"{layer} does not hold floating-point numbers")
-    if not (down.float().isfinite().all() and up.float().isfinite().all()):
-        raise _incompatible(file, f"{layer} holds values that are not finite")
+    if "alpha" in parts and math.prod(header.shapes[parts["alpha"]]) != 1:
+        raise _incompatible(file, f"{shown(parts['alpha'])} is not one number")
+
+
+def _made_for_another(
+    file: LoraFile, header: Header, layers: Mapping[str, _Parts], reason: str
+) -> LoraIncompatibleError:
+    shapes = {
+        layer: [header.shapes[key] for key in parts.values()] for layer, parts in layers.items()
+    }
+    family = family_of(shapes, header.metadata)
+    looks = f", by its looks for {family}" if family else ""
+    first = ", ".join(shown(layer) for layer in list(layers)[:NAMED])
+    return _incompatible(
+        file, f"{reason}; it was made for another model{looks} (its first layers: {first})"
+    )
+
+
+def _read(file: LoraFile, layers: Mapping[str, _Parts]) -> dict[str, Delta]:
+    """The matrices of the layers that fit, by the model's names; no others are read."""
+    try:
+        with safe_open(file.path, framework="pt") as opened:
+            tensors = {
+                name: {part: opened.get_tensor(key) for part, key in parts.items()}
+                for name, parts in layers.items()
+            }
+    except SafetensorError as error:
+        raise _incompatible(file, f"it is damaged ({error})") from None
+    return {name: _delta(file, name, parts) for name, parts in tensors.items()}
+
+
+def _delta(file: LoraFile, name: str, parts: Mapping[str, Tensor]) -> Delta:
+    for part, tensor in parts.items():
+        if not tensor.float().isfinite().all():
+            raise _incompatible(file, f"{name} holds values that are not finite ({part})")
+    down, up = parts["down"], parts["up"]
+    rank = len(down)
     alpha = float(parts["alpha"]) if "alpha" in parts else float(rank)
     return Delta(down, up, file.scale * alpha / rank)
 
