@@ -94,7 +94,7 @@ def _stored_in_fp8(linear: nn.Linear, bring: Bring) -> Iterator[None]:
 
     Between, the parameter is empty and keeps its type, by which callers choose theirs.
     """
-    weight, empty = linear.weight, linear.weight.data.new_empty(0)
+    weight, empty = linear.weight, bring(linear.weight.data.new_empty(0))
     stored_OI, scale_O1 = to_fp8(bring(weight.data))
 
     def unfold(*_: Any) -> None:
