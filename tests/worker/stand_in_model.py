@@ -3,7 +3,7 @@
 What it does beside that is asked for by the prompt:
 
     raise      an unforeseen error        memory     out of memory
-    gate       waits at a step until the gate file is there
+    vast       does not fit               gate       waits at a step until the gate file is there
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from threading import Event
 import numpy as np
 import numpy.typing as npt
 
+from rotoscope.errors import OutOfMemoryError
 from rotoscope.generation.loras import LoraFile
 from rotoscope.generation.pipeline import Generated
 from rotoscope.generation.plan import Plan
@@ -35,7 +36,9 @@ class StandIn:
         return CHECKPOINTS["mini"]
 
     def admit(self, plan: Plan, /) -> None:
-        """Anything fits."""
+        """Anything fits, but what says that it does not."""
+        if plan.prompt == "vast":
+            raise OutOfMemoryError("64x64 with 9 frames needs 1.0 GB of memory.")
 
     def generate(
         self,

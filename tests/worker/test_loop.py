@@ -213,6 +213,7 @@ def test_the_manifest_holds_no_data_uri(server: Server, do: Do) -> None:
     [
         ({"prompt": "raise"}, "internal_error"),
         ({"prompt": "memory"}, "out_of_memory"),
+        ({"prompt": "vast"}, "out_of_memory"),
         ({"video_url": "rotoscope://uploads/text"}, "unsupported_video_format"),
         ({"video_url": "rotoscope://uploads/gone"}, "file_download_error"),
         ({"loras": [{"path": "/etc/passwd"}]}, "lora_download_error"),
