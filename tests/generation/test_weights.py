@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import httpx2
 import pytest
@@ -14,8 +14,16 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from rotoscope.errors import OperatorError
 from rotoscope.generation import hub, models, weights
 from rotoscope.generation.hub import fetch_checkpoint
+from rotoscope.generation.memory import MODES, Mode
 from rotoscope.generation.models import open_models
-from rotoscope.generation.weights import CHECKPOINTS, PARTS, folder_of, missing_files, state_of
+from rotoscope.generation.weights import (
+    CHECKPOINTS,
+    GB,
+    PARTS,
+    folder_of,
+    missing_files,
+    state_of,
+)
 from rotoscope.settings import Settings
 
 DEV = "ltx-2-19b-dev"
@@ -128,6 +136,40 @@ def test_too_little_memory_is_said_before_loading(
 
     with pytest.raises(OperatorError, match=r"needs 69\.0 GB .* 24\.0 GB free"):
         open_models(settings)
+
+
+@pytest.mark.parametrize(
+    ("card_gb", "host_gb", "asked", "outcome"),
+    [
+        (140, 32, "auto", "resident"),
+        (69, 32, "resident", "resident"),
+        (48, 128, "auto", "offloaded"),
+        (24, 128, "auto", "offloaded"),
+        (140, 128, "offloaded", "offloaded"),
+        (140, 128, "fp8", "fp8"),
+        (48, 128, "resident", r"69\.0 GB of memory and cuda has 48\.0 GB"),
+        (16, 128, "auto", r"22\.0 GB of memory and cuda has 16\.0 GB"),
+        (48, 64, "auto", r"69\.0 GB of memory and cpu has 64\.0 GB"),
+        (140, 32, "fp8", r"69\.0 GB of memory and cpu has 32\.0 GB"),
+    ],
+)
+def test_a_smaller_card_needs_a_larger_machine(
+    monkeypatch: pytest.MonkeyPatch,
+    card_gb: int,
+    host_gb: int,
+    asked: Literal["auto"] | Mode,
+    outcome: str,
+) -> None:
+    """Weights that are not on the card wait in the machine; too little of either is told."""
+    there = {"cuda": card_gb * GB, "cpu": host_gb * GB}
+    monkeypatch.setattr(models, "memory_of", lambda device: there[device.type])
+    card = torch.device("cuda")
+
+    if outcome in MODES:
+        assert models.opening_mode(CHECKPOINTS[DEV], card, asked) == outcome
+    else:
+        with pytest.raises(OperatorError, match=outcome):
+            models.opening_mode(CHECKPOINTS[DEV], card, asked)
 
 
 def test_a_card_that_is_not_there_is_said(settings: Settings) -> None:
