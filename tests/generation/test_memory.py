@@ -18,6 +18,7 @@ from rotoscope.generation.memory import (
     Room,
     choose,
     fits,
+    leaner,
     needed,
     possible,
     read_footprint,
@@ -124,6 +125,15 @@ def test_what_the_operator_names_is_taken(mode: Mode) -> None:
     """Whatever the estimate says of it; where it runs out, the leaner ones are left."""
     assert choose(mode, LTX_2, plan_of(), room(1)) == mode
     assert possible(mode, room(1)) == MODES[MODES.index(mode) :]
+
+
+def test_the_next_leaner_plan() -> None:
+    """One step at a time; none on a CPU, and none where the weights cannot wait."""
+    assert leaner("resident", LTX_2, room(80)) == "offloaded"
+    assert leaner("offloaded", LTX_2, room(80)) == "fp8"
+    assert leaner("fp8", LTX_2, room(80)) is None
+    assert leaner("resident", LTX_2, room(80, host_gib=64)) is None
+    assert leaner("resident", LTX_2, Room(80 * GB, None)) is None
 
 
 def test_on_a_cpu_nothing_is_offloaded() -> None:

@@ -138,10 +138,21 @@ def choose(asked: Literal["auto"] | Mode, footprint: Footprint, plan: Plan, room
     raise _too_large(footprint, plan, room)
 
 
+def leaner(mode: Mode, footprint: Footprint, room: Room) -> Mode | None:
+    """The plan to try after a job ran out under `mode`; None if nothing leaner is possible."""
+    rest = possible(mode, room)[1:]
+    return rest[0] if rest and _can_wait(footprint, room) else None
+
+
 def fits(footprint: Footprint, plan: Plan, mode: Mode, room: Room) -> bool:
-    if mode != "resident" and (room.host is None or footprint.total > USABLE * room.host):
+    if mode != "resident" and not _can_wait(footprint, room):
         return False
     return needed(footprint, plan, mode) <= USABLE * room.device
+
+
+def _can_wait(footprint: Footprint, room: Room) -> bool:
+    """Whether all weights find room in the machine's memory."""
+    return room.host is not None and footprint.total <= USABLE * room.host
 
 
 def fitting(footprint: Footprint, plan: Plan, room: Room) -> list[str]:

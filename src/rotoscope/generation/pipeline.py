@@ -26,7 +26,7 @@ from rotoscope.generation.codec import (
 from rotoscope.generation.condition import Image
 from rotoscope.generation.expand import expanded
 from rotoscope.generation.loras import Lora, LoraFile, merged, open_lora
-from rotoscope.generation.memory import Footprint, Mode, choose, possible, read_footprint
+from rotoscope.generation.memory import Footprint, Mode, choose, leaner, read_footprint
 from rotoscope.generation.models import Models, dtype_of, open_models, room_of
 from rotoscope.generation.plan import FRAME_STEP, NO_REFERENCE, Pass, Plan
 from rotoscope.generation.text import cut_prompts, encode_prompts
@@ -101,17 +101,17 @@ class Pipeline:
         opened = [open_lora(file, self.models.transformer) for file in loras]
         mode = self.admit(plan)
         attempt = partial(self._attempt, plan, source_THWC, image_HWC, opened, report)
-        leaner = possible(mode, room_of(self.models, self.footprint))[1:2]
+        lean = leaner(mode, self.footprint, room_of(self.models, self.footprint))
         try:
             return attempt(mode)
         except torch.OutOfMemoryError:
-            if not leaner:
+            if lean is None:
                 raise
-            log.warning("out_of_memory", memory=mode, next=leaner[0])
+            log.warning("out_of_memory", memory=mode, next=lean)
         # The error is gone here, and with it what its frames held.
         gc.collect()
         self.models.placement.release()
-        return _told(attempt(leaner[0]), mode)
+        return _told(attempt(lean), mode)
 
     def _attempt(  # noqa: PLR0913, PLR0917 - generate's, and the memory plan
         self,
