@@ -121,6 +121,12 @@ class Settings(BaseSettings):
     max_video_bytes: int = Field(100_000_000, description="Largest source video.")
     max_image_bytes: int = Field(50_000_000, description="Largest first-frame image.")
     max_lora_bytes: int = Field(10_000_000_000, description="Largest LoRA file.")
+    lora_cache_bytes: int = Field(
+        100_000_000_000,
+        ge=0,
+        description="Most bytes of downloaded LoRAs that are kept; the least recently used go "
+        "first, pinned ones and those of running jobs never.",
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple
 import pytest
 
 from rotoscope.errors import FileTooLargeError, LoraDownloadError
-from rotoscope.generation.hub_loras import fetch_hub_lora, origin_of
+from rotoscope.generation.hub_loras import download_hub_lora, find_hub_lora
 from rotoscope.schema.hub import HubReference
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
@@ -97,16 +97,24 @@ def hub() -> Iterator[Hub]:
 def fetch(
     hub: Hub, folder: Path, path: str, weight_name: str | None = None, max_bytes: int = 1000
 ) -> bytes:
+    exact = find(hub, path, weight_name, max_bytes)
+    return download_hub_lora(
+        exact, into=folder, field="loras.0.path", endpoint=hub.endpoint
+    ).read_bytes()
+
+
+def find(
+    hub: Hub, path: str, weight_name: str | None = None, max_bytes: int = 1000
+) -> HubReference:
     reference = HubReference.parse(path)
     assert reference
-    return fetch_hub_lora(
+    return find_hub_lora(
         reference,
         weight_name,
-        cache=folder,
         max_bytes=max_bytes,
         field="loras.0.path",
         endpoint=hub.endpoint,
-    ).read_bytes()
+    )
 
 
 def test_the_only_file_is_meant(hub: Hub, tmp_path: Path) -> None:
@@ -115,28 +123,16 @@ def test_the_only_file_is_meant(hub: Hub, tmp_path: Path) -> None:
     assert hub.downloads == ["lora.safetensors"]
 
 
-def test_a_file_tells_its_commit(hub: Hub, tmp_path: Path) -> None:
-    """So that the manifest can name the very file; one from elsewhere has none."""
-    reference = HubReference.parse("one/lora@main")
-    assert reference
-    file = fetch_hub_lora(
-        reference,
-        None,
-        cache=tmp_path,
-        max_bytes=1000,
-        field="loras.0.path",
-        endpoint=hub.endpoint,
-    )
-    origin = origin_of(file, "one/lora")
+def test_a_file_tells_its_commit(hub: Hub) -> None:
+    """So that the cache and the manifest can name the very file."""
+    exact = find(hub, "one/lora@main")
 
-    assert str(origin) == f"one/lora@{SHA}/lora.safetensors"
-    assert HubReference.parse(str(origin)) == origin
-    assert origin_of(file, "another/lora") is None
-    assert origin_of(tmp_path / "lora.safetensors", "one/lora") is None
+    assert str(exact) == f"one/lora@{SHA}/lora.safetensors"
+    assert HubReference.parse(str(exact)) == exact
 
 
-def test_the_next_job_finds_it(hub: Hub, tmp_path: Path) -> None:
-    """It is downloaded once per commit."""
+def test_what_is_there_is_not_downloaded_again(hub: Hub, tmp_path: Path) -> None:
+    """The library sees that the file has the commit's content."""
     assert fetch(hub, tmp_path, "one/lora") == fetch(hub, tmp_path, "one/lora@main")
     assert len(hub.downloads) == 1
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from rotoscope.schema.input import Lora
 from rotoscope.settings import Settings
 from rotoscope.worker.api import WorkerApi
 from rotoscope.worker.inputs import Fetcher, fetch_inputs, local_lora
+from rotoscope.worker.lora_cache import CachedLora
+from rotoscope.worker.lora_sources import LoraSources
 from tests.worker.stand_ins import Server, make_input
 
 MakeFetcher = Callable[[WorkerApi], Fetcher]
@@ -229,12 +232,13 @@ def test_the_published_loras_come_by_their_repositories(
     """LTX-2 19B's, through the same cache as any; an IC-LoRA in `loras` is known as one."""
     asked: list[tuple[str, str]] = []
 
-    def fetch_hub_lora(reference: HubReference, _: object, *, field: str, **__: object) -> Path:
+    def from_hub(
+        _: LoraSources, reference: HubReference, __: object, *, field: str, job: Path
+    ) -> tuple[CachedLora, HubReference]:
         asked.append((reference.repo, field))
-        (tmp_path / "hub.safetensors").write_bytes(b"lora")
-        return tmp_path / "hub.safetensors"
+        return CachedLora(tmp_path / "hub.safetensors", "0" * 64), replace(reference, revision="c")
 
-    monkeypatch.setattr("rotoscope.worker.inputs.fetch_hub_lora", fetch_hub_lora)
+    monkeypatch.setattr(LoraSources, "from_hub", from_hub)
     server.uploads["v"] = b"video"
     request = make_input(
         video_url="rotoscope://uploads/v",
@@ -253,3 +257,4 @@ def test_the_published_loras_come_by_their_repositories(
         ("Lightricks/LTX-2-19b-LoRA-Camera-Control-Jib-Up", "camera_lora"),
     ]
     assert [lora.in_context for lora in loras] == [True, False, True, False]
+    assert {lora.origin.revision for lora in loras if lora.origin} == {"c"}

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from rotoscope.generation.loras import LoraFile
+from rotoscope.schema.hub import HubReference
 from rotoscope.schema.output import LoraFacts
 from rotoscope.worker.manifest import _traced
 
@@ -15,11 +16,11 @@ def facts_of(path: str) -> LoraFacts:
 
 def test_a_lora_of_a_repository_has_its_commit() -> None:
     """A branch may move on; one from elsewhere is known by its hash alone."""
-    cached = Path(f"/data/hub/models--a--style/snapshots/{COMMIT}/l.safetensors")
-    file = LoraFile(cached, "a/style", 1.0, "0" * 64)
+    path, origin = Path("l.safetensors"), HubReference("a/style", COMMIT, "l.safetensors")
+    file = LoraFile(path, "a/style", 1.0, "0" * 64, origin=origin)
     traced = _traced(facts_of("a/style"), file)
 
     assert traced.source == f"a/style@{COMMIT}/l.safetensors"
     assert traced.revision == COMMIT
     url = facts_of("https://h.test/l.safetensors")
-    assert _traced(url, LoraFile(Path("/tmp/x/loras.0.path"), url.path, 1.0, "0" * 64)) == url  # noqa: S108
+    assert _traced(url, LoraFile(path, url.path, 1.0, "0" * 64)) == url

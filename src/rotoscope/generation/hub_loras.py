@@ -1,9 +1,11 @@
 """LoRAs by the name of their Hugging Face repository, with the operator's own token (`HF_TOKEN`).
 
-The file is chosen and its size is known before a byte of it is downloaded. Files are kept in a
-cache by commit, so that the next job finds them. Only safetensors are looked at.
+The file is chosen and its size is known before a byte of it is downloaded. Only safetensors are
+looked at.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
@@ -23,21 +25,19 @@ SUFFIX = ".safetensors"
 LISTED = 8
 
 
-def fetch_hub_lora(  # noqa: PLR0913 - by name, each one a limit or a name the caller decides
+def find_hub_lora(
     reference: HubReference,
     weight_name: str | None,
     *,
-    cache: Path,
     max_bytes: int,
     field: str,
     endpoint: str | None = None,
-) -> Path:
-    """The file that `reference` and `weight_name` mean, downloaded unless it is in `cache`.
+) -> HubReference:
+    """The very file that `reference` and `weight_name` mean: its repository, commit and name.
 
     Args:
         reference: The repository, perhaps with a revision and a file.
         weight_name: The file to take, if the reference names none.
-        cache: A folder that outlives the job.
         max_bytes: The most the file may have.
         field: The input field, for the error.
         endpoint: Another hub than the usual one.
@@ -47,18 +47,42 @@ def fetch_hub_lora(  # noqa: PLR0913 - by name, each one a limit or a name the c
             or several files could be meant.
         FileTooLargeError: It has more than `max_bytes`.
     """
-    repo = reference.repo
-    try:
+    with _told(reference, field):
         info = HfApi(endpoint=endpoint).model_info(
-            repo, revision=reference.revision, files_metadata=True
+            reference.repo, revision=reference.revision, files_metadata=True
         )
-        name = _choose(info, reference.file or weight_name, field)
-        _check_size(info, name, max_bytes, field)
+    name = _choose(info, reference.file or weight_name, field)
+    _check_size(info, name, max_bytes, field)
+    return HubReference(reference.repo, info.sha, name)
+
+
+def download_hub_lora(
+    exact: HubReference, *, into: Path, field: str, endpoint: str | None = None
+) -> Path:
+    """Download what find_hub_lora found into the folder `into`; a download that broke goes on.
+
+    Raises:
+        LoraDownloadError: It is not readable or not reachable any more.
+    """
+    with _told(exact, field):
         return Path(
             hf_hub_download(
-                repo, name, revision=info.sha, cache_dir=cache, endpoint=endpoint, etag_timeout=30
+                exact.repo,
+                exact.file,
+                revision=exact.revision,
+                local_dir=into,
+                endpoint=endpoint,
+                etag_timeout=30,
             )
         )
+
+
+@contextmanager
+def _told(reference: HubReference, field: str) -> Iterator[None]:
+    """What stops the library, as the job's error."""
+    repo = reference.repo
+    try:
+        yield
     except GatedRepoError:
         reason = f"{repo} is gated; the operator has to accept its terms and set HF_TOKEN"
         raise LoraDownloadError(f"{reason}.", field=field) from None
@@ -72,19 +96,6 @@ def fetch_hub_lora(  # noqa: PLR0913 - by name, each one a limit or a name the c
         raise LoraDownloadError(
             f"{repo} could not be fetched from Hugging Face.", field=field, retryable=True
         ) from None
-
-
-def origin_of(file: Path, repo: str) -> HubReference | None:
-    """The commit and the name that a file of fetch_hub_lora's cache has in its repository.
-
-    None for a file from elsewhere.
-    """
-    # The cache's layout: models--OWNER--NAME/snapshots/COMMIT/FILE.
-    head, marker, tail = file.as_posix().rpartition("/snapshots/")
-    commit, slash, name = tail.partition("/")
-    if not (marker and slash and head.endswith(f"/models--{repo.replace('/', '--')}")):
-        return None
-    return HubReference(repo, commit, name)
 
 
 def _choose(info: ModelInfo, asked: str | None, field: str) -> str:

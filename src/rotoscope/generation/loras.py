@@ -21,6 +21,7 @@ from rotoscope.errors import LoraIncompatibleError
 from rotoscope.generation.lora_family import NEWER, family_of
 from rotoscope.generation.lora_header import Header, NotALoraError, read_header, shown
 from rotoscope.generation.models import memory_of
+from rotoscope.schema.hub import HubReference
 
 NAMED = 3
 DOWNSCALE_KEY = "reference_downscale_factor"
@@ -74,6 +75,8 @@ class LoraFile:
     """The input field it came from, such as `loras.0.path`."""
     in_context: bool = False
     """Known to be an IC-LoRA, whatever its metadata says."""
+    origin: HubReference | None = None
+    """The commit and the file, of one from Hugging Face."""
 
 
 @dataclass(frozen=True, slots=True)

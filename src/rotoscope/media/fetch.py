@@ -2,7 +2,8 @@
 
 The name is resolved once, every address is checked, the connection goes to a checked address, and
 each redirect starts over. Bytes are counted, time is limited over all of it, no proxy is taken from
-the environment, and what is left of a failed download is removed. What the file is, probe.py says.
+the environment. What is left of a failed download is removed, except where the next one can go on
+from it. What the file is, probe.py says.
 Why our own: docs/decisions/0005.
 """
 
@@ -12,12 +13,13 @@ import binascii
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
+from typing import BinaryIO, Self, TypeVar
 from urllib.parse import unquote_to_bytes, urljoin
 
 import anyio.to_thread
@@ -33,6 +35,10 @@ MAX_PORT = 65535
 CONNECT_S = 10.0
 HEADERS = [(b"User-Agent", b"rotoscope"), (b"Accept", b"*/*"), (b"Accept-Encoding", b"identity")]
 REDIRECTS = (301, 302, 303, 307, 308)
+OK, PARTIAL, NOT_MODIFIED = 200, 206, 304
+
+Headers = Sequence[tuple[bytes, bytes]]
+Saved = TypeVar("Saved")
 
 # The one parser of URLs here. Anything it does not take, spaces, user-info, backslashes and
 # non-ASCII characters among them, is refused: other parsers would disagree about it.
@@ -53,6 +59,17 @@ class FetchPolicy:
     """Names, addresses or networks that may be private, speak http and use any port."""
     ca_file: Path | None = None
     timeout_s: float = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """By what a server tells one content of a URL from the next; empty where it says nothing."""
+
+    etag: str = ""
+    modified: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.etag or self.modified)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,23 +124,100 @@ def fetch(  # noqa: PLR0913 - by name, each one a limit or a name the caller dec
     """
     file = into / name
     try:
-        if uri.startswith("data:"):
-            file.write_bytes(_unpack(uri, max_bytes))
-        else:
-            asyncio.run(_download(uri, file, policy, max_bytes))
-    except _TooLargeError:
-        file.unlink(missing_ok=True)
-        raise FileTooLargeError(
-            f"The file is larger than {max_bytes / 1e6:g} MB.", field=field
-        ) from None
-    except (_RefusedError, _UnreachableError) as reason:
-        file.unlink(missing_ok=True)
-        retryable = isinstance(reason, _UnreachableError)
-        raise failure(str(reason), field=field, retryable=retryable) from None
+        with _told(max_bytes, field, failure):
+            if uri.startswith("data:"):
+                file.write_bytes(_unpack(uri, max_bytes))
+            else:
+                save = partial(_save, file=file, max_bytes=max_bytes)
+                asyncio.run(_download(uri, policy, [], save))
     except BaseException:
         file.unlink(missing_ok=True)
         raise
     return file
+
+
+def fetch_newer(  # noqa: PLR0913 - as fetch
+    uri: str,
+    *,
+    file: Path,
+    known: Version,
+    policy: FetchPolicy,
+    max_bytes: int,
+    field: str,
+    failure: type[JobError] = FileDownloadError,
+) -> Version | None:
+    """Download an http(s) URL to `file`, unless its server says that it is still `known`.
+
+    What a broken download left in `file` stays, with a note of its version beside it, and the next
+    call goes on from there if the server still has that version.
+
+    Returns:
+        The version that is in `file` now; None where `known` still holds.
+
+    Raises:
+        FileTooLargeError: It has more than `max_bytes`.
+        JobError: Of the given kind, if it may not or could not be downloaded.
+    """
+    part = _Part.of(file)
+    headers = part.ask(known)
+    try:
+        with _told(max_bytes, field, failure):
+            save = partial(_save_newer, part=part, known=known, max_bytes=max_bytes)
+            return asyncio.run(_download(uri, policy, headers, save))
+    except BaseException as error:
+        refused = isinstance(error, JobError) and not error.retryable
+        if refused or not part.note.exists():
+            part.forget()
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The first bytes of a file, and a note of which version of it they are of."""
+
+    file: Path
+    note: Path
+    etag: str
+    size: int
+
+    @classmethod
+    def of(cls, file: Path) -> Self:
+        note = file.with_name(f"{file.name}.etag")
+        etag = note.read_text() if note.exists() and file.exists() else ""
+        return cls(file, note, etag, file.stat().st_size if etag else 0)
+
+    def ask(self, known: Version) -> list[tuple[bytes, bytes]]:
+        """The headers that say what is here already."""
+        if self.size:
+            span = f"bytes={self.size}-".encode()
+            return [(b"Range", span), (b"If-Range", self.etag.encode())]
+        if known.etag:
+            return [(b"If-None-Match", known.etag.encode())]
+        return [(b"If-Modified-Since", known.modified.encode())] if known.modified else []
+
+    def begin(self, etag: str) -> None:
+        """Only a strong tag promises the very same bytes, so only with one may a part be kept."""
+        self.forget()
+        if etag.startswith('"'):
+            self.note.write_text(etag)
+
+    def forget(self) -> None:
+        self.file.unlink(missing_ok=True)
+        self.note.unlink(missing_ok=True)
+
+
+@contextmanager
+def _told(max_bytes: int, field: str, failure: type[JobError]) -> Iterator[None]:
+    """What stops a download, as the job's error."""
+    try:
+        yield
+    except _TooLargeError:
+        raise FileTooLargeError(
+            f"The file is larger than {max_bytes / 1e6:g} MB.", field=field
+        ) from None
+    except (_RefusedError, _UnreachableError) as reason:
+        retryable = isinstance(reason, _UnreachableError)
+        raise failure(str(reason), field=field, retryable=retryable) from None
 
 
 class _UnreachableError(Exception):
@@ -181,14 +275,18 @@ def _check(url: _Url, addresses: Iterable[Address], policy: FetchPolicy) -> None
         raise _RefusedError("Its host is not on the public internet.")
 
 
-async def _download(uri: str, file: Path, policy: FetchPolicy, max_bytes: int) -> None:
+async def _download(
+    uri: str,
+    policy: FetchPolicy,
+    headers: Headers,
+    save: Callable[[httpcore2.Response], Awaitable[Saved]],
+) -> Saved:
     try:
         async with asyncio.timeout(policy.timeout_s):
             for _ in range(MAX_REDIRECTS + 1):
-                async with _get(_parse(uri), policy) as response:
+                async with _get(_parse(uri), policy, headers) as response:
                     if response.status not in REDIRECTS:
-                        await _save(response, file, max_bytes)
-                        return
+                        return await save(response)
                     # The next round parses the result by the one parser, whatever this made of it.
                     uri = urljoin(uri, _header(response, b"location"))
     except TimeoutError:
@@ -209,7 +307,9 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 @asynccontextmanager
-async def _get(url: _Url, policy: FetchPolicy) -> AsyncIterator[httpcore2.Response]:
+async def _get(
+    url: _Url, policy: FetchPolicy, headers: Headers
+) -> AsyncIterator[httpcore2.Response]:
     context = _trust(policy.ca_file)
     core = httpcore2.URL(
         scheme=url.scheme.encode(),
@@ -220,7 +320,9 @@ async def _get(url: _Url, policy: FetchPolicy) -> AsyncIterator[httpcore2.Respon
     backend = _CheckingBackend(url, policy)
     async with (
         httpcore2.AsyncConnectionPool(ssl_context=context, network_backend=backend) as pool,
-        pool.stream("GET", core, headers=[(b"Host", _host_header(url)), *HEADERS]) as response,
+        pool.stream(
+            "GET", core, headers=[(b"Host", _host_header(url)), *HEADERS, *headers]
+        ) as response,
     ):
         yield response
 
@@ -278,24 +380,52 @@ async def resolve(host: str, port: int) -> list[Address]:
     return list(dict.fromkeys(ip_address(str(entry[4][0]).partition("%")[0]) for entry in found))
 
 
-async def _save(response: httpcore2.Response, file: Path, max_bytes: int) -> None:
-    if response.status != 200:  # noqa: PLR2004 - nothing else is the file
-        retryable = response.status in (408, 425, 429) or response.status >= 500  # noqa: PLR2004
-        kind = _UnreachableError if retryable else _RefusedError
-        raise kind(f"Its server answered {response.status} instead of the file.")
+async def _save(response: httpcore2.Response, *, file: Path, max_bytes: int) -> None:
+    if response.status != OK:
+        raise _refused_status(response)
+    with file.open("wb") as out:
+        await _write(response, out, max_bytes)
+
+
+async def _save_newer(
+    response: httpcore2.Response, *, part: _Part, known: Version, max_bytes: int
+) -> Version | None:
+    version = Version(_header(response, b"etag"), _header(response, b"last-modified"))
+    if response.status == NOT_MODIFIED and known and not part.size:
+        return None
+    if response.status == PARTIAL and part.size:
+        if not _header(response, b"content-range").startswith(f"bytes {part.size}-"):
+            raise _RefusedError("Its server sent another part of the file than it was asked for.")
+    elif response.status == OK:
+        part.begin(version.etag)
+    else:
+        part.forget()
+        raise _refused_status(response)
+    with part.file.open("ab") as out:
+        await _write(response, out, max_bytes)
+    part.note.unlink(missing_ok=True)
+    return version
+
+
+def _refused_status(response: httpcore2.Response) -> Exception:
+    retryable = response.status in (408, 416, 425, 429) or response.status >= 500  # noqa: PLR2004
+    kind = _UnreachableError if retryable else _RefusedError
+    return kind(f"Its server answered {response.status} instead of the file.")
+
+
+async def _write(response: httpcore2.Response, out: BinaryIO, max_bytes: int) -> None:
+    """Add the body to what `out` has; all of it together has `max_bytes` at most."""
     if _header(response, b"content-encoding") not in ("", "identity"):
         raise _RefusedError("Its server sent the file compressed although asked not to.")
     claimed = _header(response, b"content-length")
-    if claimed.isdigit() and int(claimed) > max_bytes:
+    before = out.tell()
+    if claimed.isdigit() and before + int(claimed) > max_bytes:
         raise _TooLargeError
-    received = 0
-    with file.open("wb") as out:
-        async for chunk in response.aiter_stream():
-            received += len(chunk)
-            if received > max_bytes:
-                raise _TooLargeError
-            out.write(chunk)
-    if claimed.isdigit() and received < int(claimed):
+    async for chunk in response.aiter_stream():
+        if out.tell() + len(chunk) > max_bytes:
+            raise _TooLargeError
+        out.write(chunk)
+    if claimed.isdigit() and out.tell() - before < int(claimed):
         raise _UnreachableError("Its server broke off before the end of the file.")
 
 

@@ -2,7 +2,8 @@
 
 An input is fetched from the network (media/fetch.py guards that) or copied from the server's
 uploads. A LoRA may also come from Hugging Face by its repository's name, come with the checkpoint,
-or be read where it lies inside a folder that the operator listed.
+or be read where it lies inside a folder that the operator listed. Downloaded LoRAs are kept
+(lora_cache.py).
 """
 
 import hashlib
@@ -10,16 +11,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rotoscope.errors import FileDownloadError, JobError, LoraDownloadError
-from rotoscope.generation.hub_loras import fetch_hub_lora
+from rotoscope.errors import FileDownloadError, LoraDownloadError
 from rotoscope.generation.loras import LoraFile
 from rotoscope.generation.named_loras import is_ic_lora, named_loras, shipped_lora
 from rotoscope.generation.weights import Checkpoint
-from rotoscope.media.fetch import FetchPolicy, fetch
+from rotoscope.media.fetch import fetch
 from rotoscope.schema.hub import HubReference
 from rotoscope.schema.input import LORA_SCHEME, UPLOAD_SCHEME, Lora, VideoToVideoInput
 from rotoscope.settings import Settings
 from rotoscope.worker.api import WorkerApi
+from rotoscope.worker.lora_sources import LoraSources, policy_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,8 @@ class Fetcher:
         self._settings = settings
         self._api = api
         self._folder = folder
-        self._policy = FetchPolicy(
-            private_hosts=settings.fetch_private_hosts,
-            ca_file=settings.fetch_ca_file,
-            timeout_s=settings.fetch_timeout_s,
-        )
+        self._policy = policy_of(settings)
+        self._sources = LoraSources.of(settings)
 
     def video(self, uri: str) -> InputFile:
         path = self._bring(uri, "video", self._settings.max_video_bytes, "video_url")
@@ -68,37 +66,39 @@ class Fetcher:
             LoraDownloadError: It is not where the path says, or not where it may be.
             FileTooLargeError: It is larger than the operator allows.
         """
-        path = self._lora_path(lora, field)
+        path, sha256, origin = self._lora_file(lora, field)
         return LoraFile(
             path=path,
             ref=lora.path,
             scale=lora.scale,
-            sha256=sha256_of(path),
+            sha256=sha256,
             field=field,
             in_context=is_ic_lora(lora.path, self.checkpoint),
+            origin=origin,
         )
 
-    def _lora_path(self, lora: Lora, field: str) -> Path:
-        if lora.path.startswith(LORA_SCHEME):
-            return shipped_lora(lora.path, self.checkpoint, self._settings, field)
-        if Path(lora.path).is_absolute():
-            return local_lora(lora.path, self._settings.lora_folders, field)
+    def _lora_file(self, lora: Lora, field: str) -> tuple[Path, str, HubReference | None]:
+        """The file, its hash, and its commit if it is from Hugging Face."""
         if reference := HubReference.parse(lora.path):
-            return fetch_hub_lora(
-                reference,
-                lora.weight_name,
-                cache=self._settings.data_dir / "hub",
-                max_bytes=self._settings.max_lora_bytes,
-                field=field,
+            found, origin = self._sources.from_hub(
+                reference, lora.weight_name, field=field, job=self._folder
             )
-        return self._remote_lora(lora.path, field)
+            return found.path, found.sha256, origin
+        if lora.path.startswith(("https://", "http://")):
+            found = self._sources.from_url(lora.path, field=field, job=self._folder)
+            return found.path, found.sha256, None
+        path = self._local_lora(lora.path, field)
+        return path, sha256_of(path), None
 
-    def _remote_lora(self, uri: str, field: str) -> Path:
+    def _local_lora(self, path: str, field: str) -> Path:
+        """One that comes with the checkpoint, lies in a listed folder, or was uploaded."""
+        if path.startswith(LORA_SCHEME):
+            return shipped_lora(path, self.checkpoint, self._settings, field)
+        if Path(path).is_absolute():
+            return local_lora(path, self._settings.lora_folders, field)
         name = f"{field}.safetensors"
         try:
-            return self._bring(
-                uri, name, self._settings.max_lora_bytes, field, failure=LoraDownloadError
-            )
+            return self._bring(path, name, self._settings.max_lora_bytes, field)
         except FileDownloadError as error:
             raise LoraDownloadError(str(error), field=field, retryable=error.retryable) from error
 
@@ -108,7 +108,6 @@ class Fetcher:
         name: str,
         max_bytes: int,
         field: str,
-        failure: type[JobError] = FileDownloadError,
     ) -> Path:
         if uri.startswith(UPLOAD_SCHEME):
             upload_id = uri.removeprefix(UPLOAD_SCHEME)
@@ -122,7 +121,6 @@ class Fetcher:
             policy=self._policy,
             max_bytes=max_bytes,
             field=field,
-            failure=failure,
         )
 
 

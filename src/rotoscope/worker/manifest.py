@@ -5,13 +5,11 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
-from rotoscope.generation.hub_loras import origin_of
 from rotoscope.generation.loras import LoraFile
 from rotoscope.generation.pipeline import Generated
 from rotoscope.generation.plan import Plan
 from rotoscope.generation.weights import Checkpoint
 from rotoscope.preprocess.control import Control
-from rotoscope.schema.hub import HubReference
 from rotoscope.schema.input import VideoToVideoInput
 from rotoscope.schema.output import LoraFacts, Manifest
 from rotoscope.schema.worker import Assignment
@@ -61,11 +59,9 @@ def versions() -> dict[str, str]:
 
 def _traced(facts: LoraFacts, file: LoraFile) -> LoraFacts:
     """With the commit, for one from Hugging Face: a branch or a tag may point elsewhere later."""
-    reference = HubReference.parse(facts.path)
-    origin = origin_of(file.path, reference.repo) if reference else None
-    if origin is None:
+    if file.origin is None:
         return facts
-    return facts.model_copy(update={"source": str(origin), "revision": origin.revision})
+    return facts.model_copy(update={"source": str(file.origin), "revision": file.origin.revision})
 
 
 def _as_accepted(asked: VideoToVideoInput, inputs: Inputs) -> dict[str, Any]:
