@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
@@ -147,6 +147,7 @@ def test_on_a_cpu_nothing_is_offloaded() -> None:
     assert possible("fp8", cpu) == ("fp8",)
 
 
+@settings(deadline=None)
 @given(
     card=st.integers(1, 200),
     host=st.integers(1, 200),

@@ -10,7 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from rotoscope.generation.plan import (
@@ -93,6 +93,7 @@ def cases(draw: st.DrawFn) -> tuple[VideoToVideoInput, VideoInfo, Plan]:
     return request, info, made
 
 
+@settings(deadline=None)
 @given(case=cases())
 def test_any_plan_is_one_the_model_can_make(
     case: tuple[VideoToVideoInput, VideoInfo, Plan],
@@ -120,6 +121,7 @@ def test_any_plan_is_one_the_model_can_make(
     assert all(cost > 0 for name, cost in plan.costs.items() if name != "condition")
 
 
+@settings(deadline=None)
 @given(case=cases())
 def test_the_source_is_read_where_it_is_used(
     case: tuple[VideoToVideoInput, VideoInfo, Plan],
@@ -136,6 +138,7 @@ def test_the_source_is_read_where_it_is_used(
         assert all(size.area <= plan.reference.size.area for size in plan.source_sizes)
 
 
+@settings(deadline=None)
 @given(case=cases())
 def test_every_change_is_told_and_nothing_else(
     case: tuple[VideoToVideoInput, VideoInfo, Plan],
@@ -190,6 +193,7 @@ def size_meant(request: VideoToVideoInput, info: VideoInfo) -> Size:
     return Size(asked.width, asked.height)
 
 
+@settings(deadline=None)
 @given(info=sources())
 @example(VideoInfo(size=Size(1, 1), fps=Fraction(24000, 1001), duration_s=1, codec="h264"))
 @example(VideoInfo(size=Size(1, 1), fps=Fraction(30000, 1001), duration_s=1, codec="h264"))
@@ -204,6 +208,7 @@ def test_a_rate_that_can_be_made_is_kept_to_the_last_digit(info: VideoInfo) -> N
     assert not {"fps", "match_input_fps"} & {warning.field for warning in plan.warnings}
 
 
+@settings(deadline=None)
 @given(info=sources(), max_area=st.integers(256 * 256, 4096 * 4096))
 def test_auto_keeps_the_aspect(info: VideoInfo, max_area: int) -> None:
     """Each side within half a step of the source's own shape at a size of about max_area."""
