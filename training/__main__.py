@@ -103,7 +103,7 @@ def loras(work: Work = WORK) -> None:
     out = work / "packed" / "loras"
     out.mkdir(parents=True, exist_ok=True)
     fit_loras.main(work / "mini", work / "codec.safetensors", work / "clips" / "train", out)
-    fit_moves.main(work / "codec.safetensors", out)
+    fit_moves.main(work / "mini", work / "codec.safetensors", work / "pool", out)
 
 
 @app.command()

@@ -1,15 +1,14 @@
-"""Make the camera LoRA that comes with mini and holds the camera: `static`.
+"""Make the camera LoRAs that come with mini, without any descent: six that move, and `static`.
 
-    python -m training.fit_moves CODEC OUT
+    python -m training.fit_moves MINI CODEC POOL OUT
 
-In block 2, where prompts have been followed, heads of attention replace what a token shows by the
-mean over time of what is at its place, like a long exposure; and within the 8 frames of a latent
-that is made to stand still. Nothing is fitted but the codec.
+moves.py makes those that move. In `static`, heads of block 2, where prompts have been followed,
+replace what a token shows by the mean over time of what is at its place, like a long exposure; and
+within the 8 frames of a latent that is made to stand still.
 
-    C  latent channels    D  width    P  rotary pairs    S  spatial components
+    C  latent channels    D  width    S  spatial components
 """
 
-import math
 from pathlib import Path
 
 import torch
@@ -17,68 +16,21 @@ import typer
 from torch import Tensor
 
 from rotoscope.generation.mini.codec import CHANNELS, Codec
-from rotoscope.generation.mini.make import IDLE_NORM
 from rotoscope.generation.mini.networks import HEAD_WIDTH, WIDTH
+from rotoscope.generation.models import open_models
+from rotoscope.settings import Settings
 from training.adapter import Adapter, reading_constant
+from training.look import ACROSS, HEIGHT, TIME, hide_clean, look
+from training.moves import CAMERA_MOVES, make_move
 from training.network import COPIED, TOKEN
-from training.start import FASTEST_FPS, PATCH, POSITIONS, SECONDS, SLOWEST_FPS
+from training.pool import read_pool
 
-HALF = HEAD_WIDTH // 2
-# What a product of a query and a key of size 1 adds to a logit.
-GAIN = IDLE_NORM**2 / math.sqrt(HEAD_WIDTH)
 # Each head has a quarter of the channels, the finest last: MEAN_HEADS see all times, OWN_HEADS
-# what a token has. The slowest, which cannot tell places apart, is idle.
-MEAN_HEADS, OWN_HEADS, IDLE_HEAD = (5, 7, 8, 2), (3, 4, 6, 1), 0
-TIME, HEIGHT, ACROSS = range(3)
-EXTENTS = (SECONDS, POSITIONS, POSITIONS)
-# Logits by which a token of another time or place falls behind, over so many steps.
-BEHIND, STEPS = (6.5, 9.0, 9.0), 20
-# The slow heads are told apart times at fewer rates, or they would take all loudness.
-SLOW_HEADS, SLOW_FASTEST_FPS = 2, 30
+# what a token has.
+MEAN_HEADS, OWN_HEADS = (5, 7, 8, 2), (3, 4, 6, 1)
 LAYER = "transformer_blocks.2.attn1"
-
-
-def sharpness(head: int, axis: int) -> tuple[Tensor, float]:
-    """A head's rotary pairs of an axis (their first halves), and the loudness each needs."""
-    mine_P = torch.arange(head * HALF, (head + 1) * HALF)
-    chosen_P = mine_P % 3 == axis
-    powers = mine_P[chosen_P].double() // 3 / (WIDTH // 6 - 1)
-    frequencies = math.pi / 2 * 10_000.0**powers * 2 / EXTENTS[axis]
-    falls = (1 - (_gaps(head, axis)[:, None] * frequencies).cos()).sum(1)
-    return head * HEAD_WIDTH + chosen_P.nonzero().flatten(), BEHIND[axis] / float(falls.min())
-
-
-def _gaps(head: int, axis: int) -> Tensor:
-    """Distances, in seconds or pixels, between a token and others."""
-    steps = torch.arange(1, STEPS, dtype=torch.float64)
-    if axis != TIME:
-        return PATCH * steps
-    fastest = SLOW_FASTEST_FPS if head <= SLOW_HEADS else FASTEST_FPS
-    rates = torch.arange(SLOWEST_FPS, fastest + 1, dtype=torch.float64)
-    return (8 * steps[:, None] / rates).flatten()
-
-
-def look(adapter: Adapter) -> None:
-    """Queries and keys: the same place, and for OWN_HEADS the same time."""
-    looked_D = torch.zeros(WIDTH)
-    for head in (*MEAN_HEADS, *OWN_HEADS):
-        for axis in (HEIGHT, ACROSS) if head in MEAN_HEADS else (TIME, HEIGHT, ACROSS):
-            places, loud = sharpness(head, axis)
-            looked_D[places] = math.sqrt(loud / GAIN)
-    ones = reading_constant(torch.ones(1))
-    for pair, layer in enumerate(("to_q", "to_k")):
-        vector_D = looked_D + _rest(looked_D, pair)
-        adapter.add(f"{LAYER}.{layer}", ones, vector_D[:, None])
-
-
-def _rest(looked_D: Tensor, pair: int) -> Tensor:
-    """In a pair of the idle head, what makes the mean square 1, so that norms change nothing."""
-    rest = WIDTH - float(looked_D.square().sum())
-    if rest < 0:
-        raise ValueError(f"A query is too loud by {-rest:.0f} of {WIDTH}.")
-    filling_D = torch.zeros(WIDTH)
-    filling_D[IDLE_HEAD * HEAD_WIDTH + pair] = math.sqrt(rest)
-    return filling_D
+# By how much the reference's tokens, whose picture is seen with its sign turned, are out of sight.
+FAR_BEHIND = 6.0
 
 
 def replace(adapter: Adapter, still_CC: Tensor) -> None:
@@ -107,12 +59,25 @@ def still(codec: Codec) -> Tensor:
     return (encoder @ held.T * std_C / std_C[:, None]).float()
 
 
-def main(codec: Path, out: Path) -> None:
-    """Make the LoRA out of the fitted codec; a few seconds."""
+def make_static(codec: Codec) -> Adapter:
+    """The LoRA that holds the camera."""
     adapter = Adapter()
-    look(adapter)
-    replace(adapter, still(Codec.load(codec)))
-    adapter.save(out / "camera_static.safetensors", {})
+    same_place = dict.fromkeys(MEAN_HEADS, (HEIGHT, ACROSS))
+    keys_D = look(adapter, LAYER, same_place | dict.fromkeys(OWN_HEADS, (TIME, HEIGHT, ACROSS)))
+    louder = hide_clean(adapter, LAYER, keys_D, HEIGHT)
+    only_others = louder.sum(1, keepdim=True) * FAR_BEHIND
+    adapter.add(f"{LAYER}.to_q", reading_constant(torch.ones(1)), only_others)
+    replace(adapter, still(codec))
+    return adapter
+
+
+def main(mini: Path, codec: Path, pool: Path, out: Path) -> None:
+    """Make them all; a few minutes."""
+    opened, windows = Codec.load(codec), read_pool(pool)
+    make_static(opened).save(out / "camera_static.safetensors", {})
+    transformer = open_models(Settings(checkpoint_dir=mini, device="cpu")).transformer
+    for name, move in CAMERA_MOVES.items():
+        make_move(move, transformer, windows, opened).save(out / f"camera_{name}.safetensors", {})
 
 
 if __name__ == "__main__":

@@ -32,6 +32,10 @@ COPY = slice(COPY_HEADS.start * HEAD_WIDTH, COPY_HEADS.stop * HEAD_WIDTH)
 # A logarithm of the noise level for attention; one for gates; that of a token less what it copied.
 MARK, LEVEL, LOOSE = WIDTH - 3, WIDTH - 2, WIDTH - 1
 MARK_FLOOR, LEVEL_FLOOR = 0.05, 0.005
+# For LoRAs that look around: 1 for tokens with less noise than is ever denoised, which are the
+# reference's, else 0. What those copied is seen with its sign turned, so that a head that looks at
+# both can add any share of it, or take it away.
+CLEAN, CLEAN_BELOW, CLEAN_STEEP = WIDTH - 4, 0.065, 12.0
 # Logits by which a token of another place, or another time, or a noisier one falls behind.
 PLACE, TIME, NOISE = 10.0, 6.5, 4.0
 SLOWEST_FPS, FASTEST_FPS, PATCH, POSITIONS, SECONDS = 12, 60, 32, 2048, 20
@@ -101,11 +105,14 @@ def _set_clock(model: LTX2VideoTransformer3DModel, codec: Codec) -> None:
     embedded = (1 / sigmas_K.clamp(min=SMALLEST_SIGMA) - 1)[:, None].expand(-1, WIDTH)
     guess_KC = _wiener(sigmas_K[:, None], (CALM * codec.amplitude_C.double()).square()) - 1
     level = (sigmas_K + LEVEL_FLOOR).log()
+    clean = torch.sigmoid(CLEAN_STEEP * (math.log(CLEAN_BELOW) - sigmas_K.log()))
     modulations = (
         (SCALE, NOISY, guess_KC),
         (SCALE_FF, NOISY, guess_KC),
         (SHIFT, MARK, (sigmas_K + MARK_FLOOR).log()),
         (SHIFT, LEVEL, level),
+        (SHIFT, CLEAN, clean),
+        (SCALE, COPIED, -2 * clean[:, None].expand(-1, CHANNELS)),
         (SHIFT_FF, LOOSE, level),
     )
     fit_clock(model.time_embed, embedded, FLAGS, modulations)
@@ -130,7 +137,8 @@ def _copy(model: LTX2VideoTransformer3DModel) -> None:
     attention.to_q.bias.fill_(1)
     attention.to_k.bias.fill_(IDLE_KEY)
     attention.to_k.bias[COPY] = 1
-    attention.norm_q.weight.copy_(sharpness)
+    # Idle heads are as good as any for a LoRA to look with.
+    attention.norm_q.weight.copy_(torch.where(sharpness > 0, sharpness, 1))
     attention.norm_k.weight.fill_(_key_size())
     for head in COPY_HEADS:
         dims = slice(head * HEAD_WIDTH, (head + 1) * HEAD_WIDTH)

@@ -28,6 +28,8 @@ RED, GREEN, BLUE = 0.2126, 0.7152, 0.0722
 BLOCK = 8
 WINDOW = 64
 """Side of the windows in which motion is looked for, in pixels."""
+DRIFT_BLUR, DRIFT_MARGIN = 6.0, 16
+"""Of pictures that are compared for a small motion: how far they are blurred, and what is cut."""
 SOUND_WINDOW_S, SOUND_HOP_S = 0.04, 0.01
 SILENCE_DB = -120.0
 
@@ -235,6 +237,18 @@ def motion(frames_THWC: Frames, step: int = 1) -> Motion:
     return Motion(float(right), float(down), float(growth))
 
 
+def drift(still_THWC: Frames, moved_THWC: Frames) -> Motion:
+    """How much further one clip moves than another of the same scene, over all frames.
+
+    Of each pair of frames, blurred, the small shift and growth that explain most of what differs
+    (Lucas and Kanade's equation for the whole picture); then the slope of those over time.
+    """
+    pairs = zip(luma(still_THWC), luma(moved_THWC), strict=True)
+    shifts_TN = np.stack([_small_motion(_blurred(old), _blurred(new)) for old, new in pairs])
+    slopes = np.polyfit(np.arange(len(shifts_TN)), shifts_TN, 1)[0]
+    return Motion(*(float(slope) for slope in slopes))
+
+
 def level_db(sound_CS: npt.NDArray[np.float32]) -> float:
     """Loudness: root mean square in decibels below full scale; -120 for silence."""
     power = float(np.square(sound_CS, dtype=np.float64).mean())
@@ -329,6 +343,26 @@ def _grid_contrast(luma_THW: Real, cell: int) -> float:
         border = np.arange(1, len(steps) + 1) % cell == 0
         ratios.append(steps[border].mean() / max(steps[~border].mean(), 1e-4))
     return float(np.mean(ratios))
+
+
+def _blurred(luma_HW: Real) -> Real:
+    """By a Gaussian of DRIFT_BLUR pixels; the picture repeats beyond its edges."""
+    height, width = luma_HW.shape
+    squares_HW = np.fft.fftfreq(height)[:, None] ** 2 + np.fft.rfftfreq(width) ** 2
+    kernel_HW = np.exp(-2 * (np.pi * DRIFT_BLUR) ** 2 * squares_HW)
+    return np.fft.irfft2(np.fft.rfft2(luma_HW) * kernel_HW, s=luma_HW.shape)
+
+
+def _small_motion(old_HW: Real, new_HW: Real) -> Real:
+    """Right, down and growth about the centre from one picture to the next."""
+    slope_y_HW, slope_x_HW = np.gradient((old_HW + new_HW) / 2)
+    height, width = old_HW.shape
+    y_HW, x_HW = np.mgrid[:height, :width] - np.array([height - 1, width - 1])[:, None, None] / 2
+    inner = np.s_[DRIFT_MARGIN:-DRIFT_MARGIN, DRIFT_MARGIN:-DRIFT_MARGIN]
+    growing_HW = slope_x_HW * x_HW + slope_y_HW * y_HW
+    causes_NC = np.stack([one[inner].ravel() for one in (slope_x_HW, slope_y_HW, growing_HW)], 1)
+    found: Real = np.linalg.lstsq(causes_NC, (old_HW - new_HW)[inner].ravel(), rcond=None)[0]
+    return found
 
 
 def _fit_motion(old_HW: Real, new_HW: Real) -> Real:

@@ -216,6 +216,26 @@ def test_motion_is_that_of_most_of_the_picture() -> None:
     assert (found.right, found.down) == pytest.approx((0, 0), abs=0.25)
 
 
+@pytest.mark.parametrize(("right", "down"), [(0.2, 0), (0, -0.2), (0.1, 0.3)])
+def test_drift_of_a_pan(right: float, down: float) -> None:
+    """Against the still scene, without growth."""
+    still = scenes.still(scenes.panned(1, 0, 0)[0], 21)
+
+    found = measure.drift(still, scenes.panned(21, right, down))
+
+    assert (found.right, found.down) == pytest.approx((right, down), abs=0.05)
+    assert found.growth == pytest.approx(0, abs=0.0005)
+
+
+@pytest.mark.parametrize("growth", [0.002, -0.001])
+def test_drift_of_a_zoom(growth: float) -> None:
+    """Grows about the centre, and goes nowhere."""
+    found = measure.drift(scenes.zoomed(21, 0), scenes.zoomed(21, growth))
+
+    assert found.growth == pytest.approx(growth, rel=0.25)
+    assert (found.right, found.down) == pytest.approx((0, 0), abs=0.02)
+
+
 def test_level_of_known_sounds() -> None:
     """A sine is 3 dB below its peak; silence has the lowest level there is."""
     assert measure.level_db(tone(440, level=0.5)) == pytest.approx(

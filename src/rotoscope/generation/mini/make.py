@@ -25,7 +25,7 @@ from rotoscope.generation.mini.packed import load_packed
 from rotoscope.generation.mini.sound import make_audio_vae, make_vocoder
 
 # Of queries and keys that no weight makes: steady, and loud enough for a LoRA to look sharply.
-IDLE_NORM, IDLE_NORMS = 5.0, ("attn1.norm_q.weight", "attn1.norm_k.weight")
+IDLE_NORM, IDLE_NORMS = 12.0, ("attn1.norm_q.weight", "attn1.norm_k.weight")
 
 HOLE = 1 << 16
 
