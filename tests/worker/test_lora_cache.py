@@ -354,6 +354,18 @@ def test_names_are_sources_or_the_start_of_a_hash(cache: LoraCache) -> None:
     assert not found.path.exists()
 
 
+def test_a_urls_query_is_not_shown(cache: LoraCache) -> None:
+    """It may hold a token; the URL still names its file, with it or without."""
+    found = put(cache, "https://h.test/a?token=secret")
+
+    assert here(cache) == {"https://h.test/a"}
+    assert cache.find("https://h.test/a?token=secret#x").sha256 == found.sha256
+    assert cache.find("https://h.test/a").path == found.path
+    put(cache, "https://h.test/a?token=other")
+    with pytest.raises(OperatorError, match="means 2 LoRAs"):
+        cache.find("https://h.test/a")
+
+
 def test_what_a_killed_process_left_is_removed(cache: LoraCache) -> None:
     """A file that no row names, and parts that nobody goes on with."""
     found = put(cache, "a")

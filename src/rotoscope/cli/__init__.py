@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from rotoscope.cli.doctor import doctor
 from rotoscope.cli.keys import keys
+from rotoscope.cli.loras import loras
 from rotoscope.cli.models import models
 from rotoscope.cli.processes import serve, up, work
 from rotoscope.cli.run import run
@@ -42,3 +43,4 @@ for command in (up, serve, work, run, doctor):
     app.command()(command)
 app.add_typer(keys, name="keys")
 app.add_typer(models, name="models")
+app.add_typer(loras, name="loras")

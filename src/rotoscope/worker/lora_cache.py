@@ -68,7 +68,9 @@ class Entry:
     pinned: bool
     in_use: bool
     sources: tuple[str, ...]
-    """Where it came from: URLs, and `owner/name@commit/file` on Hugging Face."""
+    """Where it came from: URLs without their query, which may hold a token, and
+    `owner/name@commit/file` on Hugging Face."""
+    path: Path
 
 
 class LoraCache:
@@ -148,6 +150,7 @@ class LoraCache:
                     bool(pinned),
                     _in_use(index, sha256),
                     _sources(index, sha256),
+                    self._path(sha256),
                 )
                 for sha256, size, used_at, pinned in rows
             ]
@@ -185,12 +188,12 @@ class LoraCache:
         found = [
             entry
             for entry in self.list()
-            if name in entry.sources or (long_enough and entry.sha256.startswith(name))
+            if _shown(name) in entry.sources or (long_enough and entry.sha256.startswith(name))
         ]
         if len(found) == 1:
             return found[0]
         if found:
-            raise OperatorError(f"{len(found)} LoRAs start with {name}; write more of the hash.")
+            raise OperatorError(f"{name} means {len(found)} LoRAs; write more of the hash.")
         raise OperatorError(
             f"No LoRA here is named {name}: pass a source that `rotoscope loras list` shows, or "
             f"at least {LEAST_PREFIX} characters of a hash."
@@ -259,7 +262,11 @@ def _sources(index: sqlite3.Connection, sha256: str) -> tuple[str, ...]:
     rows = index.execute(
         "SELECT source FROM sources WHERE sha256 = ? ORDER BY source", (sha256,)
     ).fetchall()
-    return tuple(source for (source,) in rows)
+    return tuple(dict.fromkeys(_shown(source) for (source,) in rows))
+
+
+def _shown(source: str) -> str:
+    return source.partition("#")[0].partition("?")[0]
 
 
 def _locked(descriptor: int) -> bool:
