@@ -178,6 +178,16 @@ def test_one_matrix_under_two_names_is_refused(model: Transformer, tmp_path: Pat
         open_lora(LoraFile(path, "mine", 1, ""), model)
 
 
+def test_an_alpha_may_be_a_whole_number(model: Transformer, tmp_path: Path) -> None:
+    """As some trainers write it."""
+    a, b = matrices(model)["proj_in"]
+    path = tmp_path / "a.safetensors"
+    pair = {"proj_in.lora_A.weight": a, "proj_in.lora_B.weight": b}
+    save_file({**pair, "proj_in.alpha": torch.tensor(2 * len(a))}, path)
+
+    assert open_lora(LoraFile(path, "mine", 1, ""), model).deltas["proj_in"].weight == 2
+
+
 def test_an_alpha_that_is_no_number_is_refused(model: Transformer, tmp_path: Path) -> None:
     """Not the first of several."""
     a, b = matrices(model)["proj_in"]

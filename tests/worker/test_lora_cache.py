@@ -48,6 +48,18 @@ def sources(cache: LoraCache, site: HttpsSite) -> LoraSources:
     return LoraSources(cache, site.policy, max_bytes=LIMIT)
 
 
+@pytest.mark.parametrize(
+    "to", ["https://10.0.0.1/l", "http://8.8.8.8/l", "https://169.254.169.254/l"]
+)
+def test_the_guards_of_every_fetch_hold(sources: LoraSources, site: HttpsSite, to: str) -> None:
+    """At the first hop and at those it leads to; nothing is kept."""
+    for url in (to, site.redirect("/l", to)):
+        with pytest.raises(LoraDownloadError) as error:
+            sources.from_url(url, field="loras.0.path")
+        assert not error.value.retryable
+    assert sources.cache.list() == []
+
+
 class Versioned:
     """A server's file with a tag; it counts what it sent, and can break off on the way."""
 

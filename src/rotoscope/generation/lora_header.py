@@ -6,7 +6,6 @@ wrong file costs ten megabytes of memory at most, however large it is or claims 
 """
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,8 @@ MAX_TENSORS = 20_000
 MAX_NAME = 400
 LENGTH_BYTES = 8
 FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
+INTEGERS = ("I64", "I32", "I16", "I8", "U8")
+"""As some trainers write an alpha."""
 
 _PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _PICKLE_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
@@ -121,7 +122,7 @@ def _shape(name: str, entry: object, body: int) -> tuple[int, ...]:
             pass
         case _:
             raise NotALoraError(f"it is damaged (the entry of {shown(name)} in its header)")
-    if not re.fullmatch("|".join(FLOATS), dtype):
+    if dtype not in FLOATS and not (dtype in INTEGERS and name.endswith(".alpha")):
         raise NotALoraError(
             f"{shown(name)} does not hold floating-point numbers but {shown(dtype)}"
         )

@@ -190,10 +190,12 @@ class _Part:
         """The headers that say what is here already."""
         if self.size:
             span = f"bytes={self.size}-".encode()
-            return [(b"Range", span), (b"If-Range", self.etag.encode())]
+            return [(b"Range", span), (b"If-Range", self.etag.encode("latin-1"))]
         if known.etag:
-            return [(b"If-None-Match", known.etag.encode())]
-        return [(b"If-Modified-Since", known.modified.encode())] if known.modified else []
+            return [(b"If-None-Match", known.etag.encode("latin-1"))]
+        if known.modified:
+            return [(b"If-Modified-Since", known.modified.encode("latin-1"))]
+        return []
 
     def begin(self, etag: str) -> None:
         """Only a strong tag promises the very same bytes, so only with one may a part be kept."""
