@@ -12,7 +12,7 @@ demo: .venv/worker
 	  --num-inference-steps 20 --out demo-output/restyled.mp4 --sheet demo-output/before-and-after.png
 
 test: .venv/dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
 lint: .venv/dev
 	$(BIN)/ruff check .

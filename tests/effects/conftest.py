@@ -56,11 +56,15 @@ def server(
     # Loads torch, which a machine that only measures another one may not have.
     from tests.journey.conftest import running  # noqa: PLC0415
 
+    data_dir = tmp_path_factory.mktemp("effects-data")
+    home: Path = request.getfixturevalue("mini_home")
+    (data_dir / "checkpoints").symlink_to(home / "checkpoints")
     own = {
-        "ROTOSCOPE_DATA_DIR": str(tmp_path_factory.mktemp("effects-data")),
+        "ROTOSCOPE_DATA_DIR": str(data_dir),
         "TMPDIR": str(tmp_path_factory.mktemp("effects-tmp")),
         "COLUMNS": "120",
-        "OMP_NUM_THREADS": "2",
+        # One where other tests run beside these.
+        "OMP_NUM_THREADS": "1" if hasattr(request.config, "workerinput") else "2",
     }
     with running({**os.environ, **own}) as (_, url):
         yield url

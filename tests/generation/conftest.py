@@ -27,8 +27,8 @@ MakeLora = Callable[..., LoraFile]
 
 
 @pytest.fixture(scope="session")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
-    return Pipeline.open(Settings(data_dir=tmp_path_factory.mktemp("data"), device="cpu"))
+def pipeline(mini_home: Path) -> Pipeline:
+    return Pipeline.open(Settings(data_dir=mini_home, device="cpu"))
 
 
 @pytest.fixture
