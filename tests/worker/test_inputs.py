@@ -15,8 +15,9 @@ from rotoscope.schema.input import Lora
 from rotoscope.settings import Settings
 from rotoscope.worker.api import WorkerApi
 from rotoscope.worker.inputs import Fetcher, fetch_inputs, local_lora
-from rotoscope.worker.lora_cache import CachedLora
+from rotoscope.worker.lora_cache import CachedLora, LoraCache
 from rotoscope.worker.lora_sources import LoraSources
+from tests.https_site import https_site
 from tests.worker.stand_ins import Server, make_input
 
 MakeFetcher = Callable[[WorkerApi], Fetcher]
@@ -107,6 +108,31 @@ def test_private_addresses_are_refused(server: Server, make_fetcher: MakeFetcher
             fetcher.video("https://127.0.0.1/v.mp4")
         with pytest.raises(LoraDownloadError):
             fetcher.lora(Lora(path="https://[::1]/l.safetensors"), "loras.0.path")
+
+
+def test_ten_downloaded_loras_are_held_for_the_job(server: Server, tmp_path: Path) -> None:
+    """At scales from 0 to 4; what the job uses is not evicted, however small the quota."""
+    server.uploads["v"] = b"video"
+    job = tmp_path / "job"
+    job.mkdir()
+    with https_site(tmp_path) as site, server.connect() as api:
+        settings = Settings(
+            data_dir=tmp_path / "data",
+            lora_cache_bytes=0,
+            fetch_private_hosts=("127.0.0.1",),
+            fetch_ca_file=site.ca_file,
+        )
+        entries = [
+            {"path": site.serve_bytes(f"/{i}", b"lora %d" % i), "scale": i * 4 / 9}
+            for i in range(10)
+        ]
+        request = make_input(video_url="rotoscope://uploads/v", loras=entries)
+        found = fetch_inputs(request, Fetcher(settings, api, job, CHECKPOINTS["mini"])).loras
+
+    assert site.asked == [f"/{i}" for i in range(1, 10)]
+    assert [lora.path.read_bytes() for lora in found] == [b"lora %d" % i for i in range(1, 10)]
+    assert (found[0].scale, found[-1].scale) == (4 / 9, 4)
+    assert [entry.in_use for entry in LoraCache.of(settings).list()] == [True] * 9
 
 
 def test_a_local_lora_must_lie_in_a_listed_folder(tmp_path: Path, loras: Path) -> None:
