@@ -134,7 +134,7 @@ def _read_by(move: Move) -> tuple[int, ...]:
 
 
 def _read_place(adapter: Adapter, axis: int) -> None:
-    """Make block 0 write how early along `axis` a token is, as a share around a half."""
+    """Make block 0 write how early along `axis` a token is: a share, less a half."""
     head, loudness = READERS[axis]
     dims = torch.arange(head * HEAD_WIDTH, (head + 1) * HEAD_WIDTH)
     first, second = frequencies(head, axis)[0][0], frequencies(head, axis)[0][0] + HEAD_WIDTH // 2
@@ -155,7 +155,7 @@ def _read_place(adapter: Adapter, axis: int) -> None:
     adapter.add(f"{layer}.to_q", constant, queries[:, None])
     adapter.add(f"{layer}.to_k", constant, keys[:, None])
     adapter.add(f"{layer}.to_k", seen, louder[:, None])
-    adapter.add(f"{layer}.to_v", seen, one)
+    adapter.add(f"{layer}.to_v", seen - constant / 2, one)
     adapter.add(f"{layer}.to_out.0", one.T.contiguous(), told)
 
 
@@ -164,7 +164,7 @@ def share(places: Tensor, axis: int) -> Tensor:
     head, loudness = READERS[axis]
     pace = frequencies(head, axis)[1][0]
     ahead = loudness * (pace * (places[None] - places[:, None])).sin()
-    return (ahead.exp().mean(1).log()).sigmoid()
+    return (ahead.exp().mean(1).log()).sigmoid() - 0.5
 
 
 def _examples(move: Move, parts: Mapping[int, Sequence[Part]]) -> tuple[Tensor, Tensor]:
@@ -179,7 +179,7 @@ def _examples(move: Move, parts: Mapping[int, Sequence[Part]]) -> tuple[Tensor, 
         wanted.append(torch.stack(gates, 1))
         told.append(torch.stack([senses[axis] for axis in (TIME, ACROSS, HEIGHT)], 1))
     # Where nothing is clean, as without a reference, nothing moves.
-    nothing = torch.zeros(len(told[0]), 3, dtype=torch.float64)
+    nothing = torch.full((len(told[0]), 3), -0.5, dtype=torch.float64)
     gates_NK = torch.cat([*wanted, *[torch.zeros_like(wanted[0])] * 3])
     return gates_NK, torch.cat([*told, *[nothing] * 3])
 

@@ -38,9 +38,9 @@ def unmoved(studio: Studio) -> Source:
     return studio.film(scenes.still(scenes.landscape(), MOVE_FRAMES), FPS)
 
 
-def drift(studio: Studio, source: Source, move: str) -> measure.Motion:
+def drift(studio: Studio, source: Source, move: str, **fields: float) -> measure.Motion:
     """How the result of a move goes, beside the result without."""
-    moved = studio.order(source, camera_lora=move)
+    moved = studio.order(source, camera_lora=move, **fields)
     return measure.drift(studio.order(source).frames, moved.frames)
 
 
@@ -55,6 +55,15 @@ def test_a_dolly_aside_moves_the_picture_the_other_way(
     assert sign * found.right > SLOWEST_PAN
     assert abs(found.down) < abs(found.right) / 4
     assert abs(found.growth) < SLOWEST_ZOOM
+
+
+@pytest.mark.parameter("camera_lora_scale")
+def test_less_scale_is_less_of_a_move(studio: Studio, unmoved: Source) -> None:
+    """The same way, and not as far."""
+    whole = drift(studio, unmoved, "dolly_left")
+    less = drift(studio, unmoved, "dolly_left", camera_lora_scale=0.9)
+
+    assert 0.02 < less.right < whole.right * 0.9
 
 
 @pytest.mark.parametrize(("move", "sign"), [("jib_up", 1), ("jib_down", -1)])
