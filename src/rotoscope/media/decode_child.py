@@ -1,153 +1,192 @@
-"""The child process that opens untrusted video; run as a file, it imports av and numpy alone.
+"""The child process that opens untrusted video; of ours it imports small modules of this package.
 
 Standard input is the video, opened by the parent. Arguments are a JSON object: `{"do": "probe"}`,
-or `{"do": "decode", "frames", "fps": [num, den], "width", "height"}`. Standard output is raw RGB
-frames for a decode, one JSON object for a probe. What is wrong goes to standard error as
+or `{"do": "decode", "frames", "fps": [num, den], "width", "height"}`. Standard output, a pipe, is
+raw RGB frames for a decode, one JSON object for a probe. What is wrong goes to standard error as
 `{"error": ..., "message": ...}` with exit status 3.
 """
 
-import ctypes
 import json
 import os
-import resource
-import signal
+import pkgutil
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from fractions import Fraction
+from importlib import import_module
 from typing import Any, NoReturn
 
 import av
-import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-MAX_SIDE = 8192
-MAX_PIXELS = 36_000_000
-CPU_SECONDS = 300
-MEMORY_BYTES = 4 * 2**30
+from rotoscope.media.confine import confine, silence_libraries
+from rotoscope.media.facts import MAX_PIXELS, UnreadableError
+from rotoscope.media.interlaced import deinterlaced
+from rotoscope.media.rgb import RgbWriter, check_size, displayed_size
+
 # Each thread holds pictures of its own, so that memory must not depend on the machine's cores.
 THREADS = 4
-PATH = "/dev/fd/0"
+FD = 0
+NOT_FOR_DECODING = ("av.__main__", "av.datasets")
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,gif,asf,flv,ogg"
 CODECS = (
     "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,prores,mjpeg,mpeg1video,mpeg2video,mpeg4,gif,"
     "ffv1,rawvideo,dnxhd,theora,wmv1,wmv2,wmv3,vc1,flv,h263,png,webp"
 )
-HD_HEIGHT = 720
+# The file that is open already, and nothing that a container could name: no path, no address.
+OPTIONS = {"fd": str(FD), "protocol_whitelist": "fd", "format_whitelist": FORMATS}
+LIMITS = {"max_pixels": str(MAX_PIXELS), "codec_whitelist": CODECS}
+ATTACHED_PICTURE = 0x400
 # Fewer pictures than this say little about a rate.
 LEAST_TO_MEASURE = 3
 RATE_TOLERANCE = 0.02
 LEAST_TICKS_A_FRAME = 8
-UNSPECIFIED = 2
-BT709 = 1
-# SMPTE 2084 (PQ) and ARIB STD-B67 (HLG), by their numbers in ITU-T H.273.
-HDR_TRANSFERS = (16, 18)
-CLONE_NEWUSER = 0x10000000
-CLONE_NEWNET = 0x40000000
-PR_SET_PDEATHSIG = 1
-PR_SET_NO_NEW_PRIVS = 38
+USUAL_RATE = Fraction(25)
 
 
 def main() -> None:
     order = json.loads(sys.argv[1])
+    complaints = silence_libraries()
+    load = loader()
     confine()
     try:
+        video = load()
         if order["do"] == "probe":
-            json.dump(probe(), sys.stdout)
+            json.dump(probe(video), sys.stdout)
+            sys.stdout.flush()
         else:
-            write_frames(order)
+            write_frames(video, order)
+    except UnreadableError as error:
+        refuse(complaints, error.kind, error.reason)
     except MemoryError:
-        refuse("too_large", "reading it takes too much memory")
+        refuse(complaints, "too_large", "reading it takes too much memory")
     except av.error.FFmpegError as error:
-        check_claimed_size()
-        refuse("unsupported", f"it cannot be read as video ({error.strerror})")
+        refuse(complaints, *explain(error))
+    # Nothing is left to tidy up, and a decoder's threads are not waited for.
+    os._exit(0)
 
 
-def confine() -> None:
-    """Give up what decoding does not need; the network where the system lets us."""
-    for limit, value in (
-        (resource.RLIMIT_CPU, CPU_SECONDS),
-        (resource.RLIMIT_AS, MEMORY_BYTES),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_NOFILE, 32),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        _, hard = resource.getrlimit(limit)
-        least = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(limit, (least, least))
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    # Refused to a process with threads (sandbox.py sees to that), and containers may deny it: some
-    # the first form, some both. The protocol list and the fetch guard stand in any case.
-    if libc.unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0:
-        libc.unshare(CLONE_NEWNET)
+def loader() -> Any:
+    """What opens the file: chosen, and its libraries loaded, while files can still be opened."""
+    # PyAV imports parts of itself when a file first needs them.
+    for part in pkgutil.walk_packages(av.__path__, "av."):
+        if part.name not in NOT_FOR_DECODING:
+            import_module(part.name)
+    head = os.pread(FD, 12, 0)
+    if head[:4] != b"RIFF" or head[8:] != b"WEBP":
+        return open_video
+    from rotoscope.media.webp import open_webp  # noqa: PLC0415 - Pillow takes time to load
+
+    return lambda: open_webp(FD)
 
 
-def refuse(kind: str, message: str) -> NoReturn:
-    json.dump({"error": kind, "message": message}, sys.stderr)
-    sys.stderr.flush()
+def refuse(complaints: int, kind: str, message: str) -> NoReturn:
+    os.write(complaints, json.dumps({"error": kind, "message": message}).encode())
     os._exit(3)
 
 
-def open_video() -> tuple[Any, Any]:
-    """The container and its video stream. The limits are given twice: for probing, for decoding."""
-    limits = {"max_pixels": str(MAX_PIXELS), "codec_whitelist": CODECS}
-    container = av.open(
-        PATH,
-        options={
-            **limits,
-            "format_whitelist": FORMATS,
-            "protocol_whitelist": "file",
-            "probesize": "5000000",
-        },
-        metadata_errors="replace",
-    )
-    pictures = [s for s in container.streams.video if not s.disposition.value & 0x400]
-    if not pictures:
-        refuse("unsupported", "it has no video stream")
-    stream = pictures[0]
-    if stream.codec_context is None or stream.codec_context.name not in CODECS.split(","):
-        refuse("unsupported", "its codec is not read here")
-    stream.codec_context.options = limits
-    stream.codec_context.thread_count = THREADS
-    stream.thread_type = "AUTO"
-    check_size(stream.codec_context.width, stream.codec_context.height)
-    return container, stream
-
-
-def check_size(width: int, height: int) -> None:
-    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        refuse(
-            "too_large",
-            f"it is {width}x{height}; at most {MAX_SIDE} pixels a side and "
-            f"{MAX_PIXELS // 10**6} million pixels are read",
-        )
+def explain(error: av.error.FFmpegError) -> tuple[str, str]:
+    """Kind and reason; a refused picture has no size any more, so that it is asked for again."""
+    try:
+        check_claimed_size()
+    except UnreadableError as claimed:
+        return claimed.kind, claimed.reason
+    return "unsupported", f"it cannot be read as video ({error.strerror})"
 
 
 def check_claimed_size() -> None:
-    """Whether what could not be read was too large: a refused picture has no size any more."""
-    claims = {"format_whitelist": FORMATS, "protocol_whitelist": "file", "analyzeduration": "0"}
     with suppress(av.error.FFmpegError, MemoryError):
-        for stream in av.open(PATH, options=claims, metadata_errors="replace").streams.video:
+        options = {**OPTIONS, "analyzeduration": "0"}
+        for stream in open_container(options).streams.video:
             check_size(stream.codec_context.width, stream.codec_context.height)
 
 
-def probe() -> dict[str, Any]:
-    container, stream = open_video()
-    first = first_frame(container, stream)
-    width, height = displayed_size(first, stream)
+@dataclass(frozen=True, slots=True)
+class Video:
+    """A container that FFmpeg reads, and the stream of it that is shown."""
+
+    container: Any
+    stream: Any
+
+    @property
+    def codec(self) -> str:
+        return str(self.stream.codec_context.name)
+
+    @property
+    def aspect(self) -> Fraction | None:
+        """Of a pixel: its width by its height."""
+        aspect: Fraction | None = self.stream.sample_aspect_ratio
+        return aspect
+
+    @property
+    def tick(self) -> Fraction | None:
+        tick: Fraction | None = self.stream.time_base
+        return tick
+
+    @property
+    def claimed_rate(self) -> Fraction:
+        return Fraction(self.stream.average_rate or self.stream.guessed_rate or USUAL_RATE)
+
+    def measure(self) -> tuple[int, float]:
+        """Pictures, and seconds from the first to the last one's end, by the packets' own times.
+
+        Headers lie, or say nothing; a truncated file is as long as what can be read of it.
+        """
+        self.container.seek(0)
+        count, first, last = 0, None, (0, 0)
+        with suppress(av.error.FFmpegError):
+            for packet in self.container.demux(self.stream):
+                # What an edit list cuts off is decoded, but never shown.
+                if packet.is_discard:
+                    continue
+                count += packet.size > 0
+                if packet.pts is not None:
+                    first = packet.pts if first is None else min(first, packet.pts)
+                    last = max(last, (packet.pts, packet.duration or 0))
+        if first is None or self.tick is None:
+            return count, count / float(self.claimed_rate)
+        length = last[1] * self.tick or 1 / self.claimed_rate
+        return count, float((last[0] - first) * self.tick + length)
+
+    def frames(self) -> Iterator[VideoFrame]:
+        return deinterlaced(readable(self.container, self.stream))
+
+
+def open_container(options: dict[str, str]) -> Any:
+    os.lseek(FD, 0, os.SEEK_SET)
+    return av.open("fd:", options=options, metadata_errors="replace")
+
+
+def open_video() -> Video:
+    """The file's first video stream. The limits are given twice: for probing, for decoding."""
+    options = {**OPTIONS, **LIMITS, "probesize": "5000000"}
+    container = open_container(options)
+    streams = container.streams.video
+    pictures = [s for s in streams if not s.disposition.value & ATTACHED_PICTURE]
+    if not pictures:
+        raise UnreadableError("unsupported", "it has no video stream")
+    stream = pictures[0]
+    if stream.codec_context is None or stream.codec_context.name not in CODECS.split(","):
+        raise UnreadableError("unsupported", "its codec is not read here")
+    stream.codec_context.options = LIMITS
+    stream.codec_context.thread_count = THREADS
+    stream.thread_type = "AUTO"
+    check_size(stream.codec_context.width, stream.codec_context.height)
+    return Video(container, stream)
+
+
+def probe(video: Any) -> dict[str, Any]:
+    width, height = displayed_size(first_frame(video), video.aspect)
     check_size(width, height)
-    claimed = stream.average_rate or stream.guessed_rate or Fraction(25)
-    count, duration_s = measure(container, stream, claimed)
-    fps = rate_of(claimed, count, duration_s)
+    count, duration_s = video.measure()
+    fps = rate_of(video.claimed_rate, count, duration_s)
     return {
         "width": width,
         "height": height,
         "fps": [fps.numerator, fps.denominator],
         "duration_s": duration_s,
-        "codec": stream.codec_context.name,
+        "codec": video.codec,
     }
 
 
@@ -161,69 +200,38 @@ def rate_of(claimed: Fraction, count: int, duration_s: float) -> Fraction:
     return Fraction(measured).limit_denominator(1001)
 
 
-def first_frame(container: Any, stream: Any) -> VideoFrame:
-    for frame in readable(container, stream):
+def first_frame(video: Any) -> VideoFrame:
+    frame: VideoFrame | None = next(video.frames(), None)
+    if frame is not None:
         return frame
-    refuse("too_short", "it has no frame that can be shown")
+    raise UnreadableError("too_short", "it has no frame that can be shown")
 
 
-def displayed_size(frame: VideoFrame, stream: Any) -> tuple[int, int]:
-    """As a player shows it: sample aspect applied, then rotated."""
-    aspect = stream.sample_aspect_ratio or Fraction(1)
-    width = max(1, round(frame.width * aspect)) if aspect > 0 else frame.width
-    turned = frame.rotation % 180 != 0
-    return (frame.height, width) if turned else (width, frame.height)
-
-
-def measure(container: Any, stream: Any, fps: Fraction) -> tuple[int, float]:
-    """Pictures, and seconds from the first to the last one's end, by the packets' own times.
-
-    Headers lie, or say nothing; a truncated file is as long as what can be read of it.
-    """
-    container.seek(0)
-    times: list[tuple[float, float]] = []
-    count = 0
-    with suppress(av.error.FFmpegError):
-        for packet in container.demux(stream):
-            # What an edit list cuts off is decoded, but never shown.
-            if packet.is_discard:
-                continue
-            count += packet.size > 0
-            if packet.pts is not None:
-                base = packet.time_base
-                times.append((float(packet.pts * base), float((packet.duration or 0) * base)))
-    if not times:
-        return count, count / float(fps)
-    last, length = max(times)
-    return count, last - min(times)[0] + (length or 1 / float(fps))
-
-
-def write_frames(order: dict[str, Any]) -> None:
+def write_frames(video: Any, order: dict[str, Any]) -> None:
     """For k from 0: the newest frame shown by k / fps, as long as the source lasts."""
-    container, stream = open_video()
     fps, wanted = Fraction(*order["fps"]), order["frames"]
     to_rgb = RgbWriter(order["width"], order["height"])
     written = 0
-    for frame, shown_until in timed_frames(container, stream):
+    for frame, shown_until in timed_frames(video):
         pixels = None
         while written < wanted and Fraction(written) / fps < shown_until:
-            pixels = pixels or to_rgb(frame, stream)
+            pixels = pixels or to_rgb(frame, video.aspect)
             sys.stdout.buffer.write(pixels)
             written += 1
         if written >= wanted:
             break
     if written == 0:
-        refuse("too_short", "it has no frame that can be shown")
+        raise UnreadableError("too_short", "it has no frame that can be shown")
     sys.stdout.buffer.flush()
 
 
-def timed_frames(container: Any, stream: Any) -> Iterator[tuple[VideoFrame, Fraction]]:
+def timed_frames(video: Any) -> Iterator[tuple[VideoFrame, Fraction]]:
     """Frames with the time, counted from the first, at which the next one takes over."""
-    rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-    slack = rounding(stream.time_base, rate)
+    rate = video.claimed_rate
+    slack = rounding(video.tick, rate)
     held: VideoFrame | None = None
     start = at = last_length = Fraction(0)
-    for index, frame in enumerate(readable(container, stream)):
+    for index, frame in enumerate(video.frames()):
         now = index / rate if frame.pts is None else seconds(frame.pts, frame)
         if held is None:
             start = now
@@ -276,50 +284,6 @@ def packets_of(container: Any, stream: Any) -> Iterator[Any]:
         yield from container.demux(stream)
         return
     yield None
-
-
-class RgbWriter:
-    """Frames to raw RGB of one size: colours right, upright, covered, cropped to the centre."""
-
-    def __init__(self, width: int, height: int) -> None:
-        self._width = width
-        self._height = height
-        # One for all frames: HDR tables take two seconds to make.
-        self._reformatter = VideoReformatter()
-
-    def __call__(self, frame: VideoFrame, stream: Any) -> bytes:
-        shown_width, shown_height = displayed_size(frame, stream)
-        cover = max(self._width / shown_width, self._height / shown_height)
-        width = max(self._width, round(shown_width * cover))
-        height = max(self._height, round(shown_height * cover))
-        turns = frame.rotation // 90 % 4
-        if turns % 2:
-            rgb = np.rot90(self._to_rgb(frame, height, width), turns)
-        else:
-            rgb = np.rot90(self._to_rgb(frame, width, height), turns)
-        top, left = (rgb.shape[0] - self._height) // 2, (rgb.shape[1] - self._width) // 2
-        return rgb[top : top + self._height, left : left + self._width].tobytes()
-
-    def _to_rgb(self, frame: VideoFrame, width: int, height: int) -> np.ndarray[Any, Any]:
-        hdr = frame.color_trc in HDR_TRANSFERS
-        shrinks = width * height < frame.width * frame.height
-        return self._reformatter.reformat(
-            frame,
-            width=width,
-            height=height,
-            format="rgb24",
-            src_colorspace=matrix_of(frame),
-            dst_colorspace=Colorspace.ITU709 if hdr else None,
-            dst_color_range=ColorRange.JPEG,
-            interpolation=Interpolation.AREA if shrinks else Interpolation.LANCZOS,
-            **({"dst_color_primaries": BT709, "dst_color_trc": BT709} if hdr else {}),
-        ).to_ndarray()
-
-
-def matrix_of(frame: VideoFrame) -> Colorspace | None:
-    """Untagged HD is BT.709, as browsers take it; the decoder's own guess is BT.601."""
-    untagged = frame.colorspace == UNSPECIFIED
-    return Colorspace.ITU709 if untagged and frame.height >= HD_HEIGHT else None
 
 
 if __name__ == "__main__":

@@ -3,6 +3,18 @@
 from dataclasses import dataclass
 from fractions import Fraction
 
+MAX_SIDE = 8192
+MAX_PIXELS = 36_000_000
+
+
+class UnreadableError(Exception):
+    """What the child says of a video that it does not read; `kind` is a key of sandbox.ERRORS."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.reason = reason
+
 
 @dataclass(frozen=True, slots=True)
 class Size:

@@ -25,7 +25,8 @@ CHILD = Path(__file__).with_name("decode_child.py")
 # No threads for numpy: the network can be cut off only from a process with a single one, and their
 # memory, by the number of cores, would count towards the limit.
 CHILD_ENV = {"OPENBLAS_NUM_THREADS": "1"}
-DEADLINE_S = 300.0
+DEADLINES_S = {"probe": 60.0, "decode": 300.0}
+COMPLAINT_BYTES = 4096
 SNIFFED_BYTES = 512
 
 _NOT_VIDEO: dict[bytes, str] = {
@@ -38,23 +39,32 @@ _NOT_VIDEO: dict[bytes, str] = {
     b"ID3": "it is sound without pictures",
     b"\x89PNG": "it is a still image",
     b"\xff\xd8\xff": "it is a still image",
+    b"BM": "it is a still image",
+    b"II*\x00": "it is a still image",
+    b"MM\x00*": "it is a still image",
 }
 _ERRORS: dict[str, type[JobError]] = {
     "unsupported": UnsupportedVideoError,
     "too_large": VideoTooLargeError,
     "too_short": VideoTooShortError,
 }
-_HINT = "MP4, MOV, WebM, MKV, AVI and GIF work"
+_HINT = "MP4, MOV, WebM, MKV, AVI, GIF and animated WebP work"
 
 
 def ask(path: Path, field: str, order: dict[str, Any], answer: memoryview) -> int:
     """Let a child do `order`; its answer fills the start of `answer`, whose length comes back."""
     _sniff(path, field)
-    with path.open("rb") as file, _start(file, order) as child, _deadline(child) as late:
+    deadline_s = DEADLINES_S[order["do"]]
+    with (
+        path.open("rb") as file,
+        _start(file, order) as child,
+        _deadline(child, deadline_s) as late,
+    ):
         count = _fill(answer, child.stdout)
-        complaint = child.stderr.read() if child.stderr else b""
+        complaint = child.stderr.read(COMPLAINT_BYTES) if child.stderr else b""
+        child.wait()
     if late.is_set():
-        raise _refused(field, f"reading it took more than {DEADLINE_S:g} seconds")
+        raise _refused(field, f"reading it took more than {deadline_s:g} seconds")
     if child.returncode:
         raise _explain(field, complaint)
     return count
@@ -71,7 +81,7 @@ def _start(file: IO[bytes], order: dict[str, Any]) -> subprocess.Popen[bytes]:
 
 
 @contextmanager
-def _deadline(child: subprocess.Popen[bytes]) -> Iterator[Event]:
+def _deadline(child: subprocess.Popen[bytes], seconds: float) -> Iterator[Event]:
     """End the child in time, and at once where its answer is no longer waited for.
 
     Yields:
@@ -83,7 +93,7 @@ def _deadline(child: subprocess.Popen[bytes]) -> Iterator[Event]:
         late.set()
         child.kill()
 
-    timer = Timer(DEADLINE_S, end)
+    timer = Timer(seconds, end)
     timer.start()
     try:
         yield late
@@ -99,6 +109,14 @@ def _fill(answer: memoryview, pipe: Any) -> int:
     while got := pipe.readinto(answer[count:]):
         count += got
     return count
+
+
+def _hang_up(child: subprocess.Popen[bytes]) -> None:
+    """Wait for the child's end; what it may still want to say finds nobody listening."""
+    for pipe in (child.stdout, child.stderr):
+        if pipe:
+            pipe.close()
+    child.wait()
 
 
 def _sniff(path: Path, field: str) -> None:

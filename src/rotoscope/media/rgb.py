@@ -1,0 +1,148 @@
+"""Decoded frames to raw RGB of one size: colours right, upright, covered, cut to the centre.
+
+Imported by the child that opens untrusted video (decode_child.py).
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from av.sidedata.sidedata import Type as SideData
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+
+from rotoscope.media.facts import MAX_PIXELS, MAX_SIDE, UnreadableError
+
+HD_HEIGHT = 720
+# By their numbers in ITU-T H.273.
+BT709 = 1
+UNSPECIFIED = 2
+BT2020 = 9
+PQ, HLG = 16, 18
+WITH_PALETTE = "pal8"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """How a picture is shown: rows and columns swapped first, then mirrored."""
+
+    swap: bool = False
+    mirror_x: bool = False
+    mirror_y: bool = False
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height after (or, the same way, before) the turn."""
+        return (height, width) if self.swap else (width, height)
+
+    def apply(self, picture_HWC: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        turned = picture_HWC.swapaxes(0, 1) if self.swap else picture_HWC
+        return turned[:: -1 if self.mirror_y else 1, :: -1 if self.mirror_x else 1]
+
+
+def turn_of(frame: VideoFrame) -> Turn:
+    """As its display matrix says: where the picture's x and y axes point, to quarter turns."""
+    matrices = [data for data in frame.side_data if data.type is SideData.DISPLAYMATRIX]
+    if not matrices:
+        return Turn()
+    matrix = np.frombuffer(bytes(matrices[0]), np.int32)
+    x_to_x, x_to_y, _, y_to_x, y_to_y = matrix[:5].tolist()
+    if abs(x_to_x) + abs(y_to_y) >= abs(x_to_y) + abs(y_to_x):
+        return Turn(swap=False, mirror_x=x_to_x < 0, mirror_y=y_to_y < 0)
+    return Turn(swap=True, mirror_x=y_to_x < 0, mirror_y=x_to_y < 0)
+
+
+def displayed_size(frame: VideoFrame, aspect: Fraction | None) -> tuple[int, int]:
+    """As a player shows it: sample aspect applied, then turned."""
+    aspect = aspect if aspect and aspect > 0 else Fraction(1)
+    return turn_of(frame).size(max(1, round(frame.width * aspect)), frame.height)
+
+
+def check_size(width: int, height: int) -> None:
+    """Raises UnreadableError for more pixels than are read."""
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        raise UnreadableError(
+            "too_large",
+            f"it is {width}x{height}; at most {MAX_SIDE} pixels a side and "
+            f"{MAX_PIXELS // 10**6} million pixels are read",
+        )
+
+
+class RgbWriter:
+    """Frames of any size and format to `width` x `height` x 3 bytes of sRGB-like RGB."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self._width = width
+        self._height = height
+        # One each for all frames: tables for wide colours take seconds to make.
+        self._resizer = VideoReformatter()
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: VideoFrame, aspect: Fraction | None) -> bytes:
+        turn = turn_of(frame)
+        width, height = self._covering(*displayed_size(frame, aspect))
+        rgb_HWC = turn.apply(self._flat(frame, *turn.size(width, height)))
+        top, left = (height - self._height) // 2, (width - self._width) // 2
+        return rgb_HWC[top : top + self._height, left : left + self._width].tobytes()
+
+    def _covering(self, width: int, height: int) -> tuple[int, int]:
+        """The smallest size of that shape which leaves no edge of ours bare."""
+        check_size(width, height)
+        scale = max(self._width / width, self._height / height)
+        covering = max(self._width, round(width * scale)), max(self._height, round(height * scale))
+        if covering[0] * covering[1] > MAX_PIXELS:
+            reason = f"a picture of {width}x{height} is too narrow for {self._width}x{self._height}"
+            raise UnreadableError("too_large", reason)
+        return covering
+
+    def _flat(self, frame: VideoFrame, width: int, height: int) -> np.ndarray[Any, Any]:
+        """RGB; what is transparent becomes black."""
+        if not has_alpha(frame):
+            return self._convert(frame, width, height, "rgb24")
+        rgba_HWC = self._convert(frame, width, height, "rgba").astype(np.uint16)
+        return ((rgba_HWC[..., :3] * rgba_HWC[..., 3:] + 127) // 255).astype(np.uint8)
+
+    def _convert(
+        self, frame: VideoFrame, width: int, height: int, pixels: str
+    ) -> np.ndarray[Any, Any]:
+        shrinks = width * height < frame.width * frame.height
+        interpolation = Interpolation.AREA if shrinks else Interpolation.LANCZOS
+        source = matrix_of(frame)
+        wide: dict[str, Any] = {}
+        if is_wide(frame):
+            # Colours are converted at the size that is wanted: ten times cheaper from 4K.
+            frame = self._resizer.reformat(
+                frame, width=width, height=height, interpolation=interpolation
+            )
+            wide = {
+                "dst_colorspace": Colorspace.ITU709,
+                "dst_color_primaries": BT709,
+                "dst_color_trc": BT709,
+            }
+        return self._reformatter.reformat(
+            frame,
+            width=width,
+            height=height,
+            format=pixels,
+            src_colorspace=source,
+            dst_color_range=ColorRange.JPEG,
+            interpolation=interpolation,
+            **wide,
+        ).to_ndarray()
+
+
+def is_wide(frame: VideoFrame) -> bool:
+    """Whether light or colours go beyond what an SDR screen shows: PQ, HLG or BT.2020."""
+    return frame.color_trc in (PQ, HLG) or frame.color_primaries == BT2020
+
+
+def has_alpha(frame: VideoFrame) -> bool:
+    if frame.format.name == WITH_PALETTE:
+        return True
+    return any(component.is_alpha for component in frame.format.components)
+
+
+def matrix_of(frame: VideoFrame) -> Colorspace | None:
+    """Untagged HD is BT.709, as browsers take it; the decoder's own guess is BT.601."""
+    untagged = frame.colorspace == UNSPECIFIED
+    return Colorspace.ITU709 if untagged and frame.height >= HD_HEIGHT else None
