@@ -63,8 +63,8 @@ def server(
         "ROTOSCOPE_DATA_DIR": str(data_dir),
         "TMPDIR": str(tmp_path_factory.mktemp("effects-tmp")),
         "COLUMNS": "120",
-        # One where other tests run beside these.
-        "OMP_NUM_THREADS": "1" if hasattr(request.config, "workerinput") else "2",
+        # Threads that wait for each other take ten times as long where other tests want the cores.
+        "OMP_NUM_THREADS": "1",
     }
     with running({**os.environ, **own}) as (_, url):
         yield url

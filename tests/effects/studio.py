@@ -14,7 +14,7 @@ from PIL import Image
 from rotoscope.client import Client
 from rotoscope.media.clip import Clip
 from rotoscope.media.encode import encode
-from rotoscope.schema.output import Manifest, Result
+from rotoscope.schema.output import Manifest, Planned, Result
 from tests.effects.measure import Frames, Recording, read
 
 POLL_S = 0.1
@@ -115,8 +115,7 @@ class Studio:
 
     def order(self, source: Source, **fields: Any) -> Order:
         """Submit a request, or find the same one; fields that are None are left out of BASE."""
-        body = {"video_url": source.url, **BASE, **fields}
-        body = {name: value for name, value in body.items() if value is not None}
+        body = body_of(source, fields)
         key = json.dumps(body, sort_keys=True)
         if key not in self._orders:
             self._orders[key] = self._submit(body)
@@ -124,9 +123,19 @@ class Studio:
 
     def order_again(self, source: Source, **fields: Any) -> Order:
         """Submit a request although the same one may have been made before."""
-        return self._submit({"video_url": source.url, **BASE, **fields})
+        return self._submit(body_of(source, fields))
+
+    def plan(self, source: Source, **fields: Any) -> Planned:
+        """What a request would make, which is not made."""
+        return self._client.plan(body_of(source, fields))
 
     def _submit(self, body: dict[str, Any]) -> Order:
         submitted = self._client.submit(body)
         file = self._folder / f"{submitted.request_id}.mp4"
         return Order(self._client, submitted.request_id, file)
+
+
+def body_of(source: Source, fields: dict[str, Any]) -> dict[str, Any]:
+    """The request of these fields; those that are None are left out."""
+    body = {"video_url": source.url, **BASE, **fields}
+    return {name: value for name, value in body.items() if value is not None}
