@@ -26,9 +26,9 @@ from torch.nn.functional import avg_pool2d, gelu
 from rotoscope.generation.mini.codec import CHANNELS, Codec
 from rotoscope.generation.mini.networks import WIDTH
 from rotoscope.generation.models import Models
+from rotoscope.preprocess.canny import edges
 from training.adapter import Adapter, read_always, reading_constant, unused_units
 from training.clips import Shape, open_clips, window
-from training.controls import canny
 from training.data import Frames
 from training.evaluate import open_pipeline
 from training.looks import LOOKS, Look, outlined, softened
@@ -115,7 +115,7 @@ def controlled(name: str, bench: Bench) -> Iterator[Pairs]:
 def _edges(bench: Bench, rng: Random, index: int) -> Pairs:
     make = (None, room, walkers)[index % 3]
     picture = window(bench.clips, SHAPE, rng) if make is None else _real(make(SHAPE, rng).picture)
-    control = canny(_bytes(picture))
+    control = edges(_bytes(picture))
     return _real(control), outlined(picture, _real(control))
 
 

@@ -13,8 +13,9 @@ from random import Random
 import cv2
 import numpy as np
 
+from rotoscope.media.clip import Size
+from rotoscope.preprocess.skeleton import JOINTS, Joints, draw
 from training.clips import Shape
-from training.controls import JOINTS, Joints, skeleton
 from training.data import Frames
 from training.scenes import Pair
 
@@ -59,7 +60,7 @@ def walkers(shape: Shape, rng: Random) -> Pair:
     controls, pictures = [], []
     for frame in range(shape.frames):
         people = [_joints(gait, frame, shape) for gait in gaits]
-        controls.append(skeleton(people, shape.height, shape.width))
+        controls.append(draw(np.stack(people), Size(shape.width, shape.height)))
         pictures.append(_picture(people, clothes, gaits, wall, horizon, shape))
     return Pair(np.stack(controls), np.stack(pictures))
 
