@@ -33,7 +33,7 @@ bench: .venv/dev
 	$(BIN)/python bench/overhead.py
 
 # Makes the checkpoint that ships: downloads, fits, packs and measures, in half an hour or more.
-mini: .venv/training
+mini: .venv/worker
 	$(BIN)/python -m training all
 
 .venv/pip:
@@ -47,10 +47,6 @@ mini: .venv/training
 
 .venv/dev: .venv/worker
 	$(BIN)/python -m pip install --quiet --group dev
-	touch $@
-
-.venv/training: .venv/worker
-	$(BIN)/python -m pip install --quiet --group training
 	touch $@
 
 clean:
