@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
 
 TOGETHER = ("tests/effects/", "tests/journey/")
 """Folders whose tests share a server of their own: each goes to one process."""
+
+# How fast this machine is, and what else it does, fails no test.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -239,7 +239,7 @@ def test_the_first_frame_is_kept(pipeline: Pipeline, plan_of: MakePlan) -> None:
     other_seed = plan_of(image_url="https://a.test/i.png", use_multiscale=False, seed=9)
     again = pipeline.sample(other_seed, make_source(plan), image, [], lambda *_: None)
     difference = kept.video_BCFHW - again.video_BCFHW
-    assert difference[:, :, first].abs().max() < 1e-5
+    assert difference[:, :, first].abs().max() < 1e-4
     assert difference[:, :, 1:].abs().max() > 1e-2
 
 
@@ -288,7 +288,7 @@ def test_prompts_are_told_apart(pipeline: Pipeline) -> None:
     alone = encode_prompts(pipeline.models, ["a dog"])
 
     assert not pair.video_BLD[0].equal(pair.video_BLD[1])
-    assert (pair.video_BLD[1] - alone.video_BLD[0]).abs().max() < 1e-5
+    assert (pair.video_BLD[1] - alone.video_BLD[0]).abs().max() < 1e-4
     assert pair.video_BLD.shape[1] == pipeline.checkpoint.text_tokens
 
 

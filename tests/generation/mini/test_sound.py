@@ -58,7 +58,8 @@ def test_the_codec_gives_back_what_it_was_given(codec: torch.nn.Module) -> None:
 
     assert mel.shape == (1, SIDES, FRAMES, MEL_BINS)
     assert torch.allclose(again, latents, atol=1e-4)
-    assert torch.equal(codec.decode(again).sample, mel)
+    # Sums of numbers near 100, which each processor rounds in its own order.
+    torch.testing.assert_close(codec.decode(again).sample, mel, rtol=0, atol=1e-3)
 
 
 def test_ten_milliseconds_a_frame(vocoder: torch.nn.Module) -> None:
@@ -82,7 +83,7 @@ def test_a_tone_has_its_pitch(play: Play) -> None:
     loudness = np.sqrt(np.square(sound[0, 2400:-2400]).reshape(-1, 240).mean(axis=1))
 
     assert spectrum.argmax() * RATE / sound.shape[1] == pytest.approx(400, abs=2)
-    assert np.array_equal(sound[0], sound[1])
+    assert np.abs(sound[0] - sound[1]).max() < 1e-5
     assert loudness.std() < 0.01 * loudness.mean()
 
 
