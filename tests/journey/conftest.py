@@ -70,7 +70,7 @@ def environment(
         "ROTOSCOPE_FETCH_PRIVATE_HOSTS": "127.0.0.1",
         "ROTOSCOPE_FETCH_CA_FILE": str(web.ca_file),
         "ROTOSCOPE_LORA_FOLDERS": str(loras),
-        "ROTOSCOPE_LEASE_S": "3",
+        "ROTOSCOPE_LEASE_S": "5",
         "ROTOSCOPE_HEARTBEAT_S": "0.5",
         "TMPDIR": str(tmp_path_factory.mktemp("tmp")),
         "COLUMNS": "120",
