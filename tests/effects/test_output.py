@@ -45,3 +45,29 @@ def test_the_file_is_what_the_answer_says(by_quality: dict[str, Order]) -> None:
     assert media.frames == len(made.frames)
     assert media.fps == str(made.video.fps)
     assert media.duration_s == pytest.approx(made.video.duration_s, abs=0.002)
+
+
+FORMATS = {
+    "X264 (.mp4)": ("h264", "video/mp4", ".mp4"),
+    "VP9 (.webm)": ("vp9", "video/webm", ".webm"),
+    "PRORES4444 (.mov)": ("prores", "video/quicktime", ".mov"),
+    "GIF (.gif)": ("gif", "image/gif", ".gif"),
+}
+
+
+@pytest.mark.parameter("video_output_type")
+@pytest.mark.parametrize("name", FORMATS)
+def test_each_format_is_what_its_name_says(studio: Studio, film: Source, name: str) -> None:
+    """Codec, content type and extension; nine frames, and sound where the format has any."""
+    made = studio.order(film, video_output_type=name, generate_audio=True)
+    codec, content_type, extension = FORMATS[name]
+    output, media = made.result.output, made.result.media
+
+    assert output
+    assert media
+    assert output.video
+    assert output.video.endswith(extension)
+    assert (made.video.codec, media.content_type) == (codec, content_type)
+    assert (media.frames, len(made.frames)) == (9, 9)
+    assert media.audio == (name != "GIF (.gif)")
+    assert ("generate_audio" in made.warned) == (name == "GIF (.gif)")

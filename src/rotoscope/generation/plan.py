@@ -14,6 +14,7 @@ from typing import Any, Literal
 from rotoscope.generation.named_loras import ic_lora_of, is_ic_lora, named_loras
 from rotoscope.generation.weights import Checkpoint
 from rotoscope.media.facts import Size, VideoInfo
+from rotoscope.media.formats import adjustments, has_sound
 from rotoscope.schema.hub import HubReference
 from rotoscope.schema.input import Preprocessor, VideoToVideoInput
 from rotoscope.schema.input import Size as AskedSize
@@ -229,6 +230,7 @@ def make_plan(  # noqa: PLR0913 - the last three are the operator's and the LoRA
     multiscale = request.use_multiscale and way != "three-step"
     warnings.note("use_multiscale", request.use_multiscale, multiscale, _THREE_STEPS)
     fps = _fps(request, info, warnings)
+    warnings.extend(adjustments(request, fps))
     shown = max(1, math.floor(Fraction(info.duration_s).limit_denominator(1_000_000) * fps))
     frames = _frames(request, shown, fps, warnings)
     downscale = in_context.downscale if way in {"reference", "three-step"} else 1
@@ -243,7 +245,7 @@ def make_plan(  # noqa: PLR0913 - the last three are the operator's and the LoRA
         fps=fps,
         seed=request.seed,
         multiscale=multiscale,
-        audio=request.generate_audio,
+        audio=has_sound(request),
         first_frame=request.image_url is not None,
         expand=request.enable_prompt_expansion and checkpoint.writes_prompts,
         preprocessor="none" if way == "free" else request.preprocessor,

@@ -1,4 +1,4 @@
-"""Write a clip as H.264 with AAC in an mp4 that starts to play at once.
+"""Write a clip in one of the four formats, so that it starts to play at once.
 
 Colours are converted to BT.709 in limited range and tagged so: untagged or converted by BT.601, as
 encoders do by default, players show them up to 40 of 255 off. The same clip gives the same bytes.
@@ -16,19 +16,15 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from rotoscope.media.clip import Audio, Clip
-from rotoscope.schema.input import Quality
+from rotoscope.media.formats import CENTISECOND, FORMATS, Format, Sound, gif_frames
+from rotoscope.media.gif import gif_pictures
+from rotoscope.schema.input import OutputType, Quality
 from rotoscope.schema.output import Media
 
-# Measured on natural 720p video: 32 to 43, 37 to 47, 40 to 49 and 44 to 51 dB.
-X264: dict[Quality, dict[str, str]] = {
-    "low": {"crf": "28", "preset": "veryfast"},
-    "medium": {"crf": "23", "preset": "medium"},
-    "high": {"crf": "18", "preset": "medium"},
-    "maximum": {"crf": "12", "preset": "slow"},
-}
-AUDIO_BITS_A_SECOND = 192_000
 BT709 = 1
 AUDIO_BLOCK = 1024
+BITEXACT = 0x00800000
+"""FFmpeg's flag that leaves the encoder's version out of a stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,36 +35,59 @@ class Encoded:
     media: Media
 
 
-def encode(clip: Clip, *, quality: Quality, into: Path, name: str = "video.mp4") -> Encoded:
-    """Write `clip` to `into / name`; the file appears whole or not at all."""
-    path, draft = into / name, into / f".{name}.part"
+def encode(
+    clip: Clip,
+    *,
+    quality: Quality,
+    into: Path,
+    output_type: OutputType = "X264 (.mp4)",
+    name: str | None = None,
+) -> Encoded:
+    """Write `clip` to `into / name`, or to "video" there; the file appears whole or not at all."""
+    form = FORMATS[output_type]
+    path = into / (name or f"video{form.extension}")
+    draft = into / f".{path.name}.part"
     try:
-        _write(clip, draft, X264[quality])
+        if form.container == "gif":
+            _write_gif(clip, draft, form, quality)
+        else:
+            _write(clip, draft, form, quality)
+        media = read_media(draft, form)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
-    frames = len(clip.frames_THWC)
-    media = Media(
-        content_type="video/mp4",
-        size=path.stat().st_size,
-        width=clip.size.width,
-        height=clip.size.height,
-        fps=str(clip.fps),
-        frames=frames,
-        duration_s=round(float(frames / clip.fps), 6),
-        audio=clip.audio is not None,
-    )
     return Encoded(path, media)
 
 
-def _write(clip: Clip, draft: Path, options: dict[str, str]) -> None:
-    with av.open(
-        draft, "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}
-    ) as container:
-        video = _video_stream(container, clip, options)
-        audio: Any = _audio_stream(container, clip.audio) if clip.audio else None
-        blocks = _sound_blocks(clip)
-        for index, frame in enumerate(_frames(clip), start=1):
+def read_media(path: Path, form: Format) -> Media:
+    """What a file that was written here is, by reading it."""
+    with av.open(path, format=form.container) as container:
+        stream: Any = container.streams.video[0]
+        context, audio = stream.codec_context, bool(container.streams.audio)
+        spans = [(p.pts, p.duration) for p in container.demux(stream) if p.pts is not None]
+    end = max(pts + duration for pts, duration in spans)
+    duration_s = (end - min(pts for pts, _ in spans)) * stream.time_base
+    # A GIF has times, and no rate of its own.
+    fps = len(spans) / duration_s if form.container == "gif" else stream.average_rate
+    return Media(
+        content_type=form.content_type,
+        size=path.stat().st_size,
+        width=context.width,
+        height=context.height,
+        fps=str(fps),
+        frames=len(spans),
+        duration_s=round(float(duration_s), 6),
+        audio=audio,
+    )
+
+
+def _write(clip: Clip, draft: Path, form: Format, quality: Quality) -> None:
+    sound = clip.audio and form.sound
+    with _open(draft, form, {}) as container:
+        video = _video_stream(container, clip, form, quality)
+        audio: Any = _audio_stream(container, clip.audio, sound) if clip.audio and sound else None
+        blocks = _sound_blocks(clip) if sound else iter(())
+        for index, frame in enumerate(_frames(clip, form), start=1):
             container.mux(video.encode(frame))
             for block in _until(blocks, index / clip.fps):
                 container.mux(audio.encode(block))
@@ -77,13 +96,29 @@ def _write(clip: Clip, draft: Path, options: dict[str, str]) -> None:
             container.mux(audio.encode(None))
 
 
-def _video_stream(container: Any, clip: Clip, options: dict[str, str]) -> Any:
-    # One slice-free set of threads whatever the machine: the bytes depend on their number.
-    stream = container.add_stream(
-        "libx264", rate=clip.fps, options={**options, "profile": "high", "threads": "4"}
-    )
+def _write_gif(clip: Clip, draft: Path, form: Format, quality: Quality) -> None:
+    *_, (_, last), (_, end) = gif_frames(len(clip.frames_THWC), clip.fps)
+    with _open(draft, form, {"final_delay": str(end - last)}) as container:
+        stream = container.add_stream(form.codec, rate=clip.fps)
+        stream.width, stream.height = clip.size.width, clip.size.height
+        stream.pix_fmt = form.pix_fmt
+        stream.codec_context.time_base = CENTISECOND
+        for picture in gif_pictures(clip, form.levels[quality]):
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+
+
+def _open(draft: Path, form: Format, more: dict[str, str]) -> Any:
+    options = {"fflags": "+bitexact", **form.muxing, **more}
+    return av.open(draft, "w", format=form.container, options=options)
+
+
+def _video_stream(container: Any, clip: Clip, form: Format, quality: Quality) -> Any:
+    # One set of threads whatever the machine: the bytes depend on their number.
+    options = {**form.options, **form.levels[quality], "threads": "4"}
+    stream = container.add_stream(form.codec, rate=clip.fps, options=options)
     stream.width, stream.height = clip.size.width, clip.size.height
-    stream.pix_fmt = "yuv420p"
+    stream.pix_fmt = form.pix_fmt
     context = stream.codec_context
     context.time_base = 1 / clip.fps
     context.colorspace = context.color_primaries = context.color_trc = BT709
@@ -91,25 +126,32 @@ def _video_stream(container: Any, clip: Clip, options: dict[str, str]) -> Any:
     return stream
 
 
-def _audio_stream(container: Any, audio: Audio) -> Any:
-    stream = container.add_stream("aac", rate=audio.rate)
-    stream.layout = "stereo" if len(audio.samples_CS) == 2 else "mono"  # noqa: PLR2004 - two ears
-    stream.bit_rate = AUDIO_BITS_A_SECOND
-    stream.codec_context.flags |= 0x00800000  # bitexact: no encoder version in the stream
+def _audio_stream(container: Any, audio: Audio, sound: Sound) -> Any:
+    stream = container.add_stream(sound.codec, rate=sound.rate or audio.rate)
+    stream.layout = _layout(audio)
+    if sound.bits_a_second:
+        stream.bit_rate = sound.bits_a_second
+    stream.codec_context.flags |= BITEXACT
     return stream
 
 
-def _frames(clip: Clip) -> Iterator[VideoFrame]:
+def _layout(audio: Audio) -> str:
+    return "stereo" if len(audio.samples_CS) == 2 else "mono"  # noqa: PLR2004 - two ears
+
+
+def _frames(clip: Clip, form: Format) -> Iterator[VideoFrame]:
     reformatter = VideoReformatter()
     for index, pixels in enumerate(clip.frames_THWC):
         rgb = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
         frame = reformatter.reformat(
             rgb,
-            format="yuv420p",
+            format=form.pix_fmt,
             dst_colorspace=Colorspace.ITU709,
             src_color_range=ColorRange.JPEG,
             dst_color_range=ColorRange.MPEG,
         )
+        # ProRes writes into each frame what the frame says of itself.
+        frame.color_primaries = frame.color_trc = BT709
         frame.pts, frame.time_base = index, 1 / clip.fps
         yield frame
 
@@ -122,10 +164,9 @@ def _sound_blocks(clip: Clip) -> Iterator[Any]:
     length = round(len(clip.frames_THWC) / clip.fps * rate)
     samples_CS = clip.audio.samples_CS[:, :length]
     samples_CS = np.pad(samples_CS, ((0, 0), (0, length - samples_CS.shape[1])))
-    layout = "stereo" if len(samples_CS) == 2 else "mono"  # noqa: PLR2004 - two ears
     for start in range(0, length, AUDIO_BLOCK):
         block_CS = np.ascontiguousarray(samples_CS[:, start : start + AUDIO_BLOCK])
-        block = av.AudioFrame.from_ndarray(block_CS, format="fltp", layout=layout)
+        block = av.AudioFrame.from_ndarray(block_CS, format="fltp", layout=_layout(clip.audio))
         block.sample_rate, block.pts, block.time_base = rate, start, Fraction(1, rate)
         yield block
 

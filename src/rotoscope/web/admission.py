@@ -13,7 +13,6 @@ from rotoscope.media.fetch import refusal
 from rotoscope.schema.hub import HubReference
 from rotoscope.schema.input import LORA_SCHEME, VideoToVideoInput
 from rotoscope.schema.output import FieldError
-from rotoscope.schema.support import unsupported
 from rotoscope.storage import upload_id
 from rotoscope.web.parts import Parts
 
@@ -31,10 +30,10 @@ Place = list[str | int]
 
 def objections(asked: VideoToVideoInput, owner: str, parts: Parts) -> list[FieldError]:
     """Everything that speaks against running this input, one entry per field."""
-    return [*unsupported(asked), *_source_objections(asked, owner, parts)]
+    return list(_objections(asked, owner, parts))
 
 
-def _source_objections(asked: VideoToVideoInput, owner: str, parts: Parts) -> Iterator[FieldError]:
+def _objections(asked: VideoToVideoInput, owner: str, parts: Parts) -> Iterator[FieldError]:
     for place, uri in _media(asked):
         if reason := _uri_objection(uri, owner, parts):
             yield FieldError(loc=["body", *place], msg=reason, type="uri")

@@ -78,7 +78,7 @@ def run(job: Assignment, bench: Bench, folder: Path, report: Report) -> Outcome:
     )
     report.warn(made.warnings)
     report.begin("encode")
-    encoded = encode(made.clip, quality=job.input.video_quality, into=folder)
+    encoded = encode_as_asked(made.clip, job.input, folder)
     shown = control and encode_control(control, plan, folder)
     report.begin("store")
     stored = bench.api.store(job, encoded.path, encoded.path.name)
@@ -122,6 +122,12 @@ def draw_control(source: Frames | None, plan: Plan, bench: Bench, report: Report
     control = make_control(source, plan.preprocessor, bench.settings, report.step)
     report.warn(control.warnings)
     return control
+
+
+def encode_as_asked(clip: Clip, asked: VideoToVideoInput, folder: Path) -> Encoded:
+    return encode(
+        clip, quality=asked.video_quality, into=folder, output_type=asked.video_output_type
+    )
 
 
 def encode_control(control: Control, plan: Plan, folder: Path) -> Encoded:
