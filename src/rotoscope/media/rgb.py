@@ -42,7 +42,9 @@ class Turn:
 
 def turn_of(frame: VideoFrame) -> Turn:
     """As its display matrix says: where the picture's x and y axes point, to quarter turns."""
-    matrices = [data for data in frame.side_data if data.type is SideData.DISPLAYMATRIX]
+    # PyAV's annotations have its keys where its values are.
+    side_data: Any = frame.side_data
+    matrices = [data for data in side_data if data.type is SideData.DISPLAYMATRIX]
     if not matrices:
         return Turn()
     matrix = np.frombuffer(bytes(matrices[0]), np.int32)
