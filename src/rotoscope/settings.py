@@ -66,6 +66,24 @@ class Settings(BaseSettings):
     max_queue: int = Field(10_000, description="Queued jobs beyond which submits get a 503.")
     upload_hours: float = Field(24, gt=0, description="How long an upload can be used.")
 
+    # Files
+    storage_url: str | None = Field(
+        None,
+        description="Where results and uploads are kept: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or "
+        "az://CONTAINER/PREFIX, with the cloud's usual environment variables; unset: in data_dir.",
+    )
+    storage_urls: Literal["proxied", "presigned"] = Field(
+        "proxied",
+        description="How a result's URL is answered: by the server itself (proxied), or by "
+        "leading on to the object store (presigned), which clients must be able to reach.",
+    )
+    presigned_s: int = Field(
+        3600, ge=1, le=7 * 24 * 3600, description="Seconds that a presigned URL works."
+    )
+    retention_days: float = Field(
+        7, ge=0, description="Days from a job's end until it is forgotten with its files; 0: never."
+    )
+
     # Jobs
     lease_s: float = Field(60, gt=0, description="Seconds without a heartbeat until a job is lost.")
     heartbeat_s: float = Field(15, gt=0, description="Seconds between a worker's heartbeats.")
