@@ -14,6 +14,7 @@ RotoscopeError
 │   ├── WrongContentTypeError   415 / 415001
 │   ├── ConflictError           409 / 409001
 │   └── UnavailableError        503 / 503001, with Retry-After
+│       └── DatabaseAwayError       the same, because the database does not answer
 └── JobError                 a job ends as failed, with a code and a sentence
     ├── FileDownloadError       file_download_error
     ├── FileTooLargeError       file_too_large
@@ -141,6 +142,10 @@ class UnavailableError(RequestError):
     def __init__(self, message: str, *, retry_after_s: int) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class DatabaseAwayError(UnavailableError):
+    """The database does not answer or cannot do this now; the same may work in a moment."""
 
 
 class JobError(RotoscopeError):

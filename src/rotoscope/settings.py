@@ -46,6 +46,12 @@ class Settings(BaseSettings):
         default_factory=lambda: user_data_path("rotoscope"),
         description="Folder of the job table, keys, uploads, outputs and checkpoints.",
     )
+    database_url: SecretStr | None = Field(
+        None,
+        description="The PostgreSQL database of jobs and keys, as "
+        "postgresql://USER:PASSWORD@HOST:PORT/DATABASE; unset: SQLite files in data_dir, for one "
+        "server process.",
+    )
     lora_folders: Paths = Field(
         (), description="Folders whose files may be named as a LoRA's local path."
     )
