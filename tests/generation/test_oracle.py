@@ -1,7 +1,7 @@
 """Our generate() against diffusers' own pipeline: same weights, sigmas and noise, same result."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import product
 from typing import Any
 
@@ -9,19 +9,15 @@ import numpy as np
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, LTX2InContextPipeline
-from diffusers.pipelines.ltx2 import LTX2LatentUpsamplePipeline
-from diffusers.pipelines.ltx2.pipeline_ltx2_condition import LTX2VideoCondition
-from diffusers.pipelines.ltx2.pipeline_ltx2_ic_lora import LTX2ReferenceCondition
-from PIL import Image
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
-from rotoscope.generation.codec import audio_shape, decode_audio, decode_frames
+from rotoscope.generation.codec import decode_audio, decode_frames
 from rotoscope.generation.loras import LoraFile, open_lora
 from rotoscope.generation.pipeline import Pipeline
 from rotoscope.generation.plan import Choices, InContext, Pass, Plan, dev_sigmas
 from rotoscope.media.clip import Frames
 from tests.generation.conftest import MakeLora, MakePlan, make_image, make_source
+from tests.generation.oracle import make_oracle, run_oracle
 
 # An eighth of a step of 8 bits. Mini subtracts large terms of the noise level; where a processor
 # rounds that level in another order here than there, one step of float32 moves mini's pixels by
@@ -42,125 +38,6 @@ def some_of_all() -> Iterator[tuple[str, float, bool, bool, float]]:
 
 
 CASES = [*some_of_all()]
-
-# Everything in diffusers' guidance that is not plain classifier-free guidance, off by name.
-PLAIN = {
-    "modality_scale": 1.0,
-    "audio_modality_scale": 1.0,
-    "guidance_rescale": 0.0,
-    "audio_guidance_rescale": 0.0,
-    "use_cross_timestep": False,
-}
-
-
-def make_oracle(pipeline: Pipeline) -> LTX2InContextPipeline:
-    models = pipeline.models
-    oracle = LTX2InContextPipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=False, shift=1.0),
-        vae=models.vae,
-        audio_vae=models.audio_vae,
-        text_encoder=models.text_encoder,
-        tokenizer=models.tokenizer,
-        connectors=models.connectors,
-        transformer=models.transformer,
-        vocoder=models.vocoder,
-    )
-    oracle.set_progress_bar_config(disable=True)
-    return oracle
-
-
-def run_pass(
-    oracle: LTX2InContextPipeline,
-    plan: Plan,
-    one: Pass,
-    rng: torch.Generator,
-    source: Frames | None,
-    image: Frames | None,
-    start: tuple[Tensor, Tensor] | None,
-    output_type: str,
-    text_tokens: int,
-    stg_block: int,
-) -> tuple[Any, Tensor]:
-    conditions = None
-    if image is not None:
-        conditions = [LTX2VideoCondition(frames=Image.fromarray(image), index=0, strength=1.0)]
-    references = None
-    if one.reference and source is not None:
-        pixels = torch.from_numpy(source).permute(0, 3, 1, 2).float() / 255
-        # Twice the size of the pass or its own: the mean of a square of pixels.
-        pixels = avg_pool2d(pixels, source.shape[1] // plan.seen_at(one).height)
-        references = [LTX2ReferenceCondition(frames=pixels, strength=plan.strength)]
-    video, audio = oracle(
-        prompt=plan.prompt,
-        negative_prompt=plan.negative_prompt,
-        conditions=conditions,
-        reference_conditions=references,
-        reference_downscale_factor=plan.downscale,
-        width=one.size.width,
-        height=one.size.height,
-        num_frames=plan.frames,
-        frame_rate=float(plan.fps),
-        sigmas=list(one.sigmas),
-        num_inference_steps=len(one.sigmas),
-        noise_scale=one.sigmas[0],
-        guidance_scale=one.guidance_scale,
-        audio_guidance_scale=one.guidance_scale,
-        stg_scale=one.stg_scale,
-        audio_stg_scale=one.stg_scale,
-        spatio_temporal_guidance_blocks=[stg_block] if one.stg_scale else None,
-        generator=rng,
-        latents=None if start is None else start[0],
-        audio_latents=None if start is None else start[1],
-        max_sequence_length=text_tokens,
-        output_type=output_type,
-        return_dict=False,
-        **PLAIN,
-    )
-    return video, audio
-
-
-def run_oracle(
-    pipeline: Pipeline,
-    plan: Plan,
-    source: Frames | None,
-    image: Frames | None,
-    lora: LoraFile | None,
-) -> tuple[Tensor, Tensor]:
-    """Pixels in [0, 1] as T x H x W x C and samples, as diffusers makes them."""
-    oracle = make_oracle(pipeline)
-    rng = torch.Generator().manual_seed(plan.seed)
-    told = (pipeline.checkpoint.text_tokens, pipeline.checkpoint.stg_block)
-    first, *second = plan.passes
-    with adapters(oracle, style=lora):
-        last = "pt" if not second else "latent"
-        start = start_of(pipeline, plan, source)
-        video, audio = run_pass(oracle, plan, first, rng, source, image, start, last, *told)
-    if second:
-        upsampler = LTX2LatentUpsamplePipeline(
-            vae=pipeline.models.vae, latent_upsampler=pipeline.models.upsampler
-        )
-        video = upsampler(latents=video, output_type="latent", return_dict=False)[0]
-        with adapters(oracle, style=lora, refine=refining(pipeline)):
-            video, audio = run_pass(
-                oracle, plan, second[0], rng, source, image, (video, audio), "pt", *told
-            )
-    return video[0].permute(0, 2, 3, 1), audio
-
-
-def start_of(pipeline: Pipeline, plan: Plan, source: Frames | None) -> tuple[Tensor, Tensor] | None:
-    """The source's latents, the last one held, and the codec's mean sound, not normalised."""
-    first, models = plan.passes[0], pipeline.models
-    if source is None or not first.from_source:
-        return None
-    pixels = torch.from_numpy(source).permute(0, 3, 1, 2).float() / 127.5 - 1
-    pixels = avg_pool2d(pixels, source.shape[1] // first.size.height)
-    video = models.vae.encode(pixels.permute(1, 0, 2, 3)[None]).latent_dist.mode()
-    missing = (plan.frames - 1) // 8 + 1 - video.shape[2]
-    video = torch.cat([video, *[video[:, :, -1:]] * missing], dim=2)
-    _, length, channels = audio_shape(models, float(plan.frames / plan.fps))
-    mean = models.audio_vae.latents_mean.view(models.audio_vae.config.latent_channels, 1, -1)
-    assert mean.numel() == channels
-    return video, mean.expand(-1, length, -1)[None]
 
 
 def refining(pipeline: Pipeline) -> LoraFile | None:
@@ -186,6 +63,23 @@ def adapters(oracle: LTX2InContextPipeline, **loras: LoraFile | None) -> Iterato
     finally:
         if given:
             oracle.unload_lora_weights()
+
+
+def by_diffusers(
+    pipeline: Pipeline,
+    plan: Plan,
+    source: Frames | None,
+    image: Frames | None,
+    lora: LoraFile | None,
+) -> tuple[Tensor, Tensor]:
+    """The oracle's answer, its LoRAs loaded by peft."""
+    oracle = make_oracle(pipeline)
+
+    def dressed(one: Pass) -> AbstractContextManager[None]:
+        refine = refining(pipeline) if one != plan.passes[0] else None
+        return adapters(oracle, style=lora, refine=refine)
+
+    return run_oracle(oracle, pipeline, plan, source, image, dressed)
 
 
 def run_ours(
@@ -229,7 +123,7 @@ def test_we_make_what_diffusers_makes(
     picture = make_image(plan) if image else None
     file = lora_of(scale=0.7) if lora else None
 
-    expected, expected_audio = run_oracle(tested, plan, source, picture, file)
+    expected, expected_audio = by_diffusers(tested, plan, source, picture, file)
     video, audio = run_ours(tested, plan, source, picture, file)
 
     assert video.shape == (plan.frames, plan.size.height, plan.size.width, 3)
@@ -281,7 +175,7 @@ def test_we_make_what_diffusers_makes_of_each_choice(
     file = lora_of(scale=0.7)
 
     video, audio = run_ours(pipeline, plan, source, picture, file)
-    expected, expected_audio = run_oracle(pipeline, plan, source, picture, file)
+    expected, expected_audio = by_diffusers(pipeline, plan, source, picture, file)
 
     assert (video - expected).abs().max() <= TOLERANCE
     assert (audio - expected_audio[0]).abs().max() <= AUDIO_TOLERANCE
