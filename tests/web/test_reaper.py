@@ -1,6 +1,5 @@
 """Housekeeping while the server runs."""
 
-from datetime import UTC, datetime, timedelta
 from threading import Event
 
 import anyio
@@ -29,21 +28,6 @@ def test_a_job_lost_for_good_fails_and_keeps_no_files(site: Site) -> None:
         reap(site.parts)
     assert site.result(job_id)["error"]["code"] == "worker_lost"
     assert site.parts.storage.output(key) is None
-
-
-def test_expired_uploads_go(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An upload whose time is over is removed."""
-    answer = site.http.post("/v1/uploads", content=b"x", headers=site.client)
-    upload_id = answer.json()["url"].rpartition("/")[2]
-    upload = site.parts.storage.upload(upload_id)
-    assert upload is not None
-    ended = upload.model_copy(update={"expires_at": datetime.now(UTC) - timedelta(seconds=1)})
-    facts = site.parts.settings.data_dir / "uploads" / f"{upload_id}.json"
-    facts.write_text(ended.model_dump_json())
-
-    reap(site.parts)
-
-    assert site.parts.storage.upload_file(upload_id) is None
 
 
 def test_the_rounds_go_on_after_an_error(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

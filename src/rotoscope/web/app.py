@@ -16,6 +16,7 @@ from rotoscope.web import catalogue, docs, errors, files, health, plan, routes, 
 from rotoscope.web.bell import Bell
 from rotoscope.web.parts import Parts
 from rotoscope.web.reaper import reaping
+from rotoscope.web.retention import retaining
 from rotoscope.web.tracing import Tracing
 from rotoscope.web.urls import parse_proxies
 
@@ -63,5 +64,5 @@ def create_app(
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    async with reaping(app.state.parts):
+    async with reaping(app.state.parts), retaining(app.state.parts):
         yield

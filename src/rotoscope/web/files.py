@@ -1,16 +1,18 @@
 """Results to download and files to upload.
 
 A result's URL needs no key: it holds 128 random bits, and its file never changes. So its ETag is
-those bits, and it may be kept for ever.
+those bits. A browser may keep the file for a day; what stands between must not, since a request
+can be deleted. The URL stays the same wherever files are kept: with an object store, the server
+passes the bytes on, or leads to a URL of the store's that works for a while.
 """
 
 import re
 from datetime import timedelta
-from pathlib import Path
+from email.utils import format_datetime
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, RedirectResponse, StreamingResponse
 from starlette.datastructures import UploadFile
 
 from rotoscope.errors import (
@@ -21,19 +23,13 @@ from rotoscope.errors import (
     UnknownRequestError,
 )
 from rotoscope.schema.output import ErrorBody, FieldError, Uploaded
-from rotoscope.storage import Incoming, Upload
+from rotoscope.storage import Incoming, Stored, Upload, content_type_of
 from rotoscope.web.answers import as_json
 from rotoscope.web.auth import Owner, client_owner, scheme
 from rotoscope.web.bodies import content_type, limited, save
 from rotoscope.web.errors import describe, error_response, invalid
 from rotoscope.web.parts import Parts, PartsDep
 
-CONTENT_TYPES = {
-    ".mp4": "video/mp4",
-    ".webm": "video/webm",
-    ".mov": "video/quicktime",
-    ".gif": "image/gif",
-}
 PIECE = 1024 * 1024
 _RANGE = re.compile(r"bytes=\s*(?:\d+-\d*|-\d+)(?:\s*,\s*(?:\d+-\d*|-\d+))*\s*", re.ASCII)
 
@@ -52,7 +48,7 @@ _FORM = {
     "/files/{key:path}",
     methods=["GET", "HEAD"],
     response_class=FileResponse,
-    responses=describe(UnknownRequestError) | {304: {}, 206: {}, 416: {}},
+    responses=describe(UnknownRequestError) | {304: {}, 206: {}, 307: {}, 416: {}},
     include_in_schema=False,
 )
 def get_file(key: str, request: Request, parts: PartsDep) -> Response:
@@ -60,14 +56,16 @@ def get_file(key: str, request: Request, parts: PartsDep) -> Response:
     file = parts.storage.output(key)
     if file is None:
         raise UnknownRequestError("There is no such file, or it has expired.")
+    if link := parts.storage.link(file, "HEAD" if request.method == "HEAD" else "GET"):
+        return RedirectResponse(link, headers={"Cache-Control": "no-store"})
     headers = {
-        "ETag": f'"{file.parent.name}"',
-        "Cache-Control": "public, max-age=31536000, immutable",
+        "ETag": f'"{key.split("/")[-2]}"',
+        "Cache-Control": "private, max-age=86400, immutable",
         "X-Content-Type-Options": "nosniff",
     }
     if headers["ETag"] in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
-    return _ranged(request, file, headers)
+    return send(request, file, parts, headers)
 
 
 @router.post(
@@ -95,19 +93,51 @@ async def upload(request: Request, owner: Owner, parts: PartsDep, name: str = "u
     )
 
 
-def _ranged(request: Request, file: Path, headers: dict[str, str]) -> Response:
-    size = file.stat().st_size
+def send(request: Request, file: Stored, parts: Parts, headers: dict[str, str]) -> Response:
+    """A file, whole or in the ranges that were asked for, from this machine or a bucket."""
     asked = request.headers.get("range", "")
     if asked and not _RANGE.fullmatch(asked):
         # RFC 9110, section 14.2: a Range that is not understood is ignored.
         headers_in = [pair for pair in request.scope["headers"] if pair[0] != b"range"]
-        request.scope["headers"] = headers_in
-    elif asked and not _satisfiable(asked, size):
-        headers |= {"Content-Range": f"bytes */{size}"}
-        message = f"The file has {size} bytes; ask for some of those."
+        request.scope["headers"], asked = headers_in, ""
+    elif asked and not _satisfiable(asked, file.size):
+        headers |= {"Content-Range": f"bytes */{file.size}"}
+        message = f"The file has {file.size} bytes; ask for some of those."
         return error_response(416, 416001, message, headers=headers)
-    kind = CONTENT_TYPES.get(file.suffix.lower(), "application/octet-stream")
-    return FileResponse(file, media_type=kind, headers=headers)
+    if file.path is not None:
+        return FileResponse(file.path, media_type=content_type_of(file.key), headers=headers)
+    if request.headers.get("if-range", headers.get("ETag")) != headers.get("ETag"):
+        asked = ""
+    return _passed_on(request, file, parts, headers, asked)
+
+
+def _passed_on(
+    request: Request, file: Stored, parts: Parts, headers: dict[str, str], asked: str
+) -> Response:
+    """A file out of a bucket, as it arrives. Of several ranges none is taken: all is sent."""
+    start, stop = 0, file.size
+    if asked and "," not in asked:
+        start, stop = _span(asked, file.size)
+        headers |= {"Content-Range": f"bytes {start}-{stop - 1}/{file.size}"}
+    headers |= {
+        "Accept-Ranges": "bytes",
+        "Content-Length": str(stop - start),
+        "Last-Modified": format_datetime(file.modified, usegmt=True),
+    }
+    status = 206 if "Content-Range" in headers else 200
+    kind = content_type_of(file.key)
+    if request.method == "HEAD":
+        return Response(status_code=status, headers=headers, media_type=kind)
+    content = parts.storage.read(file, start, stop)
+    return StreamingResponse(content, status, headers, media_type=kind)
+
+
+def _span(asked: str, size: int) -> tuple[int, int]:
+    """Where a range that lies inside the file starts, and where it stops."""
+    first, _, last = asked.partition("=")[2].strip().partition("-")
+    if not first:
+        return max(0, size - int(last)), size
+    return int(first), min(size, int(last) + 1) if last else size
 
 
 def _satisfiable(asked: str, size: int) -> bool:

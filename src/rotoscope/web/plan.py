@@ -181,9 +181,9 @@ def _source(uri: str, folder: Path, parts: Parts) -> Path:
     file = parts.storage.upload_file(upload_id(uri) or "")
     if file is None:
         raise FileDownloadError("There is no such upload, or it expired.", field="video_url")
-    if file.stat().st_size > (most := parts.settings.max_video_bytes):
+    if file.size > (most := parts.settings.max_video_bytes):
         raise FileTooLargeError(f"The file is larger than {most / 1e6:g} MB.", field="video_url")
-    return file
+    return parts.storage.on_disk(file, folder)
 
 
 def _footprint(checkpoint: Checkpoint, settings: Settings) -> Footprint | None:

@@ -1,9 +1,8 @@
-"""Housekeeping while the server runs: jobs whose worker was lost, uploads that expired."""
+"""Housekeeping while the server runs: jobs whose worker was lost."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
 
 from fastapi.concurrency import run_in_threadpool
 
@@ -36,8 +35,6 @@ def reap(parts: Parts) -> None:
             parts.bell.ring()
         else:
             parts.storage.drop_outputs(job.id)
-    for upload_id in parts.storage.drop_expired(datetime.now(UTC)):
-        log.info("upload_expired", upload_id=upload_id)
 
 
 async def _keep_house(parts: Parts, every_s: float) -> None:

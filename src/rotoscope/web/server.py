@@ -14,7 +14,7 @@ from rotoscope.errors import OperatorError
 from rotoscope.jobs.sqlite import SqliteJobStore
 from rotoscope.keys import KeyStore
 from rotoscope.settings import Settings
-from rotoscope.storage import Storage
+from rotoscope.storage import open_storage
 from rotoscope.web.app import create_app
 from rotoscope.web.auth import check_exposure
 
@@ -42,7 +42,7 @@ def serve(settings: Settings, *, worker_key: str | None = None, ready: Ready | N
                 settings.data_dir, lease_s=settings.lease_s, max_attempts=settings.max_attempts
             )
         )
-        storage = Storage(settings.data_dir)
+        storage = open_storage(settings)
         app = create_app(store, storage, keys, settings, worker_key=worker_key)
         _run(app, listener, ready)
 

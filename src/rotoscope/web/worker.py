@@ -35,6 +35,7 @@ from rotoscope.web.answers import as_json
 from rotoscope.web.auth import check_worker, scheme
 from rotoscope.web.bodies import save
 from rotoscope.web.errors import describe, invalid
+from rotoscope.web.files import send
 from rotoscope.web.parts import Parts, PartsDep
 
 log = telemetry.logger()
@@ -146,12 +147,12 @@ def release(job_id: str, message: Release, parts: PartsDep) -> Response:
     response_class=FileResponse,
     responses=describe(UnknownRequestError),
 )
-def get_upload(upload_id: str, parts: PartsDep) -> Response:
+def get_upload(upload_id: str, request: Request, parts: PartsDep) -> Response:
     """The bytes of an upload that a job's input names."""
     file = parts.storage.upload_file(upload_id)
     if file is None:
         raise UnknownRequestError("There is no such upload, or it has expired.")
-    return FileResponse(file, media_type="application/octet-stream")
+    return send(request, file, parts, {})
 
 
 async def _wait_for_lease(message: Claim, request: Request, parts: Parts) -> Lease | None:

@@ -1,0 +1,74 @@
+"""What is kept ends: uploads after `upload_hours`, or with the last job that names them.
+
+Any number of servers may sweep at the same time: what one removes, another finds removed.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+from fastapi.concurrency import run_in_threadpool
+
+from rotoscope import telemetry
+from rotoscope.jobs.job import TRANSITIONS
+from rotoscope.web.parts import Parts
+
+log = telemetry.logger()
+
+UPLOADS_EVERY_S = 600.0
+
+# A submit that looked at an upload in its last moment has its job in the table by then.
+GRACE = timedelta(minutes=5)
+# A file without a row is no orphan before: its row may be on its way.
+ORPHAN_AGE = timedelta(hours=1)
+
+
+@asynccontextmanager
+async def retaining(parts: Parts) -> AsyncIterator[None]:
+    """Sweep in the background until the block ends."""
+    tasks = [asyncio.create_task(_every(UPLOADS_EVERY_S, sweep_uploads, parts))]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def sweep_uploads(parts: Parts) -> None:
+    """Remove the uploads whose time is over, but for those that a queued or running job names."""
+    now = datetime.now(UTC)
+    lifetime = timedelta(hours=parts.settings.upload_hours)
+    for upload in parts.storage.uploads(older_than=now - lifetime):
+        if parts.bell.closed:
+            return
+        if upload.expired(now - GRACE) and not _held(upload.id, now, parts):
+            parts.storage.delete_upload(upload.id)
+            log.info("upload_expired", upload_id=upload.id)
+
+
+def _held(upload_id: str, now: datetime, parts: Parts) -> bool:
+    return any(
+        _waits(job_id, noted > now - ORPHAN_AGE, parts)
+        for job_id, noted in parts.storage.holders(upload_id)
+    )
+
+
+def _waits(job_id: str, just_noted: bool, parts: Parts) -> bool:  # noqa: FBT001 - of one caller
+    """Whether a job still needs its upload; one without a row may be about to be queued."""
+    job = parts.store.get(job_id)
+    return just_noted if job is None else bool(TRANSITIONS[job.state])
+
+
+async def _every(seconds: float, sweep: Callable[[Parts], None], parts: Parts) -> None:
+    # Servers that were started together sweep at different times.
+    await asyncio.sleep(seconds * random.random())  # noqa: S311 - no secret
+    while True:
+        try:
+            await run_in_threadpool(sweep, parts)
+        except Exception:
+            # Whatever it was, the next round may work.
+            log.exception("sweep_failed", sweep=sweep.__name__)
+        await asyncio.sleep(seconds)
