@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.postgres import postgres_server, postgres_url
+
 if TYPE_CHECKING:
     from xdist.remote import Producer
     from xdist.scheduler import LoadScopeScheduling
+
+__all__ = ["postgres_server", "postgres_url"]
 
 TOGETHER = ("tests/effects/", "tests/journey/")
 """Folders whose tests share a server of their own: each goes to one process."""

@@ -46,7 +46,7 @@ class Settings(BaseSettings):
         default_factory=lambda: user_data_path("rotoscope"),
         description="Folder of the job table, keys, uploads, outputs and checkpoints.",
     )
-    database_url: SecretStr | None = Field(
+    database_url: Annotated[SecretStr | None, BeforeValidator(lambda url: url or None)] = Field(
         None,
         description="The PostgreSQL database of jobs and keys, as "
         "postgresql://USER:PASSWORD@HOST:PORT/DATABASE; unset: SQLite files in data_dir, for one "

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rotoscope.cli.configuration import CheckpointName, DataDir, read_settings
-from rotoscope.errors import OperatorError, PreprocessorUnavailableError
+from rotoscope.errors import OperatorError, PreprocessorUnavailableError, RotoscopeError
 from rotoscope.generation.weights import (
     CHECKPOINTS,
     GB,
@@ -22,7 +22,7 @@ from rotoscope.generation.weights import (
     find_checkpoint,
     state_of,
 )
-from rotoscope.keys import KeyStore
+from rotoscope.keys import open_keys
 from rotoscope.preprocess.weights import Kind, choose
 from rotoscope.settings import Settings
 
@@ -153,10 +153,10 @@ def data_folder(settings: Settings) -> Finding:
 
 def client_keys(settings: Settings) -> Finding:
     try:
-        with KeyStore(settings.data_dir) as store:
+        with open_keys(settings) as store:
             has = store.has_client()
-    except OSError as error:
-        return Finding("keys", "note", f"cannot be read: {error.strerror}")
+    except (OSError, RotoscopeError) as error:
+        return Finding("keys", "note", f"cannot be read: {error}")
     if has:
         return Finding("keys", "ok", "a client can present one")
     return Finding("keys", "note", "no client has one; `rotoscope keys create NAME` makes one")

@@ -87,7 +87,14 @@ def own_worker(settings: Settings, loras: list[Path]) -> Environment:
 
 
 def own_address(folder: Path) -> Environment:
-    return as_environment(data_dir=folder, host="127.0.0.1", port=0, anonymous=False, public_url="")
+    return as_environment(
+        data_dir=folder,
+        database_url="",
+        host="127.0.0.1",
+        port=0,
+        anonymous=False,
+        public_url="",
+    )
 
 
 def can_be_listed(folder: Path) -> bool:

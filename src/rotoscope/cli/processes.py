@@ -24,7 +24,7 @@ from rotoscope.cli.configuration import (
     read_settings,
 )
 from rotoscope.errors import OperatorError
-from rotoscope.keys import KeyStore
+from rotoscope.keys import open_keys
 from rotoscope.settings import Settings
 
 Tied = Annotated[bool, typer.Option("--tied", help="End when standard input ends.", hidden=True)]
@@ -116,7 +116,7 @@ def worker_key(settings: Settings) -> str | None:
 def _greet(settings: Settings, url: str) -> None:
     console = Console(highlight=False)
     console.print(f"Rotoscope listens on {url} with checkpoint {settings.checkpoint}", markup=False)
-    with KeyStore(settings.data_dir) as store:
+    with open_keys(settings) as store:
         if not settings.anonymous and not store.has_client():
             console.print("No client has a key yet: `rotoscope keys create NAME` makes one.")
 

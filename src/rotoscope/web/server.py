@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from rotoscope import telemetry
 from rotoscope.errors import OperatorError
 from rotoscope.jobs.sqlite import SqliteJobStore
-from rotoscope.keys import KeyStore
+from rotoscope.keys import open_keys
 from rotoscope.settings import Settings
 from rotoscope.storage import open_storage
 from rotoscope.web.app import create_app
@@ -34,7 +34,7 @@ def serve(settings: Settings, *, worker_key: str | None = None, ready: Ready | N
         OperatorError: The settings, the data folder or the address do not allow it.
     """
     with ExitStack() as stack:
-        keys = stack.enter_context(KeyStore(settings.data_dir))
+        keys = stack.enter_context(open_keys(settings))
         check_exposure(settings, keys)
         listener = stack.enter_context(_listen(settings.host, settings.port))
         store = stack.enter_context(
