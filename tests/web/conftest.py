@@ -13,7 +13,7 @@ from rotoscope.jobs.sqlite import SqliteJobStore
 from rotoscope.keys import KeyStore
 from rotoscope.schema.input import MODEL_ID
 from rotoscope.settings import Settings
-from rotoscope.storage import Storage
+from rotoscope.storage import open_storage
 from rotoscope.web.app import create_app
 from rotoscope.web.parts import Parts
 
@@ -136,7 +136,7 @@ def running(folder: Path, base_url: str = "http://testserver", **settings: Any) 
         KeyStore(folder) as keys,
         SqliteJobStore(folder, lease_s=60, max_attempts=2, clock=clock) as store,
     ):
-        app = create_app(store, Storage(folder), keys, chosen, worker_key="given-at-start")
+        app = create_app(store, open_storage(chosen), keys, chosen, worker_key="given-at-start")
         with TestClient(app, base_url=base_url, client=("192.0.2.7", 50000)) as http:
             yield Site(
                 http=http,

@@ -4,10 +4,31 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from obstore.store import MemoryStore
 
+from rotoscope.settings import Settings
+from rotoscope.storage import Bucket
+from rotoscope.storage import storage as storages
+from rotoscope.storage.folder import FolderBucket
+from rotoscope.storage.objects import ObjectBucket
 from tests.web.conftest import OpenSite, Site
 
 CONTENT = b"0123456789"
+
+
+@pytest.fixture(params=["folder", "objects"])
+def open_site(
+    request: pytest.FixtureRequest, open_site: OpenSite, monkeypatch: pytest.MonkeyPatch
+) -> OpenSite:
+    """With files in a folder, and in an object store (in memory) that the server passes on."""
+
+    def bucket(settings: Settings) -> Bucket:
+        if request.param == "folder":
+            return FolderBucket(settings.data_dir)
+        return ObjectBucket(MemoryStore())
+
+    monkeypatch.setattr(storages, "_bucket", bucket)
+    return open_site
 
 
 @pytest.fixture
@@ -32,7 +53,7 @@ def test_head_tells_without_the_bytes(site: Site, url: str) -> None:
     """HEAD has the headers of GET and no body."""
     head, get = site.http.head(url), site.http.get(url)
     assert (head.status_code, head.content) == (200, b"")
-    for name in ("Content-Length", "Content-Type", "ETag", "Accept-Ranges"):
+    for name in ("Content-Length", "Content-Type", "ETag", "Accept-Ranges", "Last-Modified"):
         assert head.headers[name] == get.headers[name]
 
 
@@ -52,12 +73,20 @@ def test_a_browser_can_seek(site: Site, url: str, asked: str, content: bytes, ra
     assert answer.headers["Content-Range"] == range_
 
 
-def test_several_ranges_come_in_parts(site: Site, url: str) -> None:
-    """Two ranges are one answer of two parts."""
+def test_several_ranges_come_in_parts_or_whole(site: Site, url: str) -> None:
+    """Two ranges are one answer of two parts; out of an object store the whole file."""
     answer = site.http.get(url, headers={"Range": "bytes=0-1,8-9"})
+    if answer.status_code == 200:
+        assert answer.content == CONTENT
+        return
     assert answer.status_code == 206
     assert answer.headers["Content-Type"].startswith("multipart/byteranges")
     assert b"bytes 8-9/10" in answer.content
+
+
+def test_only_the_caller_keeps_a_copy(site: Site, url: str) -> None:
+    """What stands between must not go on serving a file that was deleted."""
+    assert site.http.get(url).headers["Cache-Control"].startswith("private, max-age=86400")
 
 
 @pytest.mark.parametrize("asked", ["bytes=10-", "bytes=5-2", "bytes=-0", "bytes=0-1,20-30"])

@@ -59,8 +59,13 @@ class Bucket(Protocol):
 
 def unavailable(error: Exception) -> UnavailableError:
     """What a caller is told of a failure that the operator's log explains."""
-    log.error("storage_unavailable", reason=str(error).partition("\n")[0])
+    log.error("storage_unavailable", reason=reason_of(error))
     return UnavailableError(
         "The server cannot use its file storage right now; try again later.",
         retry_after_s=RETRY_AFTER_S,
     )
+
+
+def reason_of(error: Exception) -> str:
+    """One line of an error, without the long form that obstore adds."""
+    return " ".join(str(error).partition("\n\nDebug source")[0].split())

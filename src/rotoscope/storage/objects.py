@@ -17,7 +17,7 @@ from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store, from_url
 
 from rotoscope.errors import OperatorError
-from rotoscope.storage.bucket import Stored, unavailable
+from rotoscope.storage.bucket import Stored, reason_of, unavailable
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -49,7 +49,7 @@ def open_bucket(url: str) -> "ObjectBucket":
     try:
         return ObjectBucket(from_url(url, client_options=_CLIENT, retry_config=_RETRY))
     except (BaseError, ValueError) as error:
-        raise OperatorError(f"storage_url: {_first_line(error)}") from error
+        raise OperatorError(f"storage_url: {reason_of(error)}") from error
 
 
 class ObjectBucket:
@@ -103,7 +103,7 @@ class ObjectBucket:
         except (BaseError, ValueError) as error:
             raise OperatorError(
                 "The credentials of the storage cannot make presigned URLs: "
-                f"{_first_line(error)} Set storage_urls to proxied, or other credentials."
+                f"{reason_of(error)}. Set storage_urls to proxied, or other credentials."
             ) from error
 
     def check(self) -> None:
@@ -124,7 +124,3 @@ def _calling() -> Iterator[None]:
         raise
     except (BaseError, OSError) as error:
         raise unavailable(error) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0].rstrip(".") + "."

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from rotoscope.errors import OperatorError, UnavailableError
 from rotoscope.schema.input import UPLOAD_SCHEME
 from rotoscope.settings import Settings
-from rotoscope.storage.bucket import Bucket, Stored
+from rotoscope.storage.bucket import Bucket, Stored, reason_of
 from rotoscope.storage.folder import FolderBucket
 from rotoscope.storage.incoming import Incoming, Spool
 
@@ -216,7 +216,9 @@ def open_storage(settings: Settings) -> Storage:
         storage.check()
     except UnavailableError as error:
         place = settings.storage_url or settings.data_dir
-        raise OperatorError(f"Files cannot be kept in {place}: {error.__cause__}") from error
+        cause = error.__cause__
+        reason = reason_of(cause) if isinstance(cause, Exception) else str(error)
+        raise OperatorError(f"Files cannot be kept in {place}: {reason}") from error
     return storage
 
 
