@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -14,6 +15,14 @@ from rotoscope.media.fetch import FetchPolicy
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
+@dataclass(frozen=True)
+class Posted:
+    path: str
+    headers: dict[str, str]
+    """By their names in lower case."""
+    body: bytes
+
+
 class HttpsSite:
     """Answers by path; `policy` lets a fetch reach it."""
 
@@ -23,6 +32,7 @@ class HttpsSite:
         self.policy = FetchPolicy(("127.0.0.1",), ca_file, timeout_s=10)
         self.answers: dict[str, Answer] = {}
         self.asked: list[str] = []
+        self.posted: list[Posted] = []
 
     def serve(self, path: str, answer: Answer) -> str:
         self.answers[path] = answer
@@ -55,6 +65,12 @@ def https_site(folder: Path) -> Iterator[HttpsSite]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             made.asked.append(self.path)
+            made.answers[self.path](self)
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            made.posted.append(Posted(self.path, headers, body))
             made.answers[self.path](self)
 
         def log_message(self, *_: object) -> None:

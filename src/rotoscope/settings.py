@@ -72,6 +72,26 @@ class Settings(BaseSettings):
     max_queue: int = Field(10_000, description="Queued jobs beyond which submits get a 503.")
     upload_hours: float = Field(24, gt=0, description="How long an upload can be used.")
 
+    metrics_open: bool = Field(
+        default=False,
+        description="Answer /metrics without a key; otherwise it takes a worker's key.",
+    )
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto",
+        description="How log lines look: for people (console), or one JSON object a line (json); "
+        "auto is console on a terminal, else json.",
+    )
+
+    # Webhooks
+    webhook_private_hosts: Strings = Field(
+        (),
+        description="Host names, addresses or networks that webhooks may go to although they are "
+        "not public; plain http is allowed for these too.",
+    )
+    webhook_timeout_s: float = Field(
+        15, gt=0, description="Most seconds until a webhook's receiver must have answered."
+    )
+
     # Files
     storage_url: str | None = Field(
         None,

@@ -84,6 +84,10 @@ class _RefusedError(Exception):
     """The sentence that the caller gets, about one hop."""
 
 
+class UndeliveredError(Exception):
+    """A post that got no answer, or may not be sent; the text is a sentence that says why."""
+
+
 def refusal(uri: str, policy: FetchPolicy) -> str | None:
     """Why `uri` will not be fetched, as far as that is known without the network; else None."""
     if uri.startswith("data:"):
@@ -169,6 +173,26 @@ def fetch_newer(  # noqa: PLR0913 - as fetch
         if refused or not part.note.exists():
             part.forget()
         raise
+
+
+async def post(uri: str, body: bytes, headers: Headers, policy: FetchPolicy) -> int:
+    """Send `body` to an http(s) URL, guarded as a download is; no redirect is followed.
+
+    Returns:
+        The status of the answer, whose body is not read.
+
+    Raises:
+        UndeliveredError: It may not be sent there, or nothing answered within `policy.timeout_s`.
+    """
+    try:
+        with _explained(policy):
+            async with (
+                asyncio.timeout(policy.timeout_s),
+                _open("POST", _parse(uri), policy, headers, body) as response,
+            ):
+                return response.status
+    except (_RefusedError, _UnreachableError) as reason:
+        raise UndeliveredError(str(reason)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,14 +307,22 @@ async def _download(
     headers: Headers,
     save: Callable[[httpcore2.Response], Awaitable[Saved]],
 ) -> Saved:
-    try:
+    with _explained(policy):
         async with asyncio.timeout(policy.timeout_s):
             for _ in range(MAX_REDIRECTS + 1):
-                async with _get(_parse(uri), policy, headers) as response:
+                async with _open("GET", _parse(uri), policy, headers) as response:
                     if response.status not in REDIRECTS:
                         return await save(response)
                     # The next round parses the result by the one parser, whatever this made of it.
                     uri = urljoin(uri, _header(response, b"location"))
+    raise _RefusedError(f"It redirects more than {MAX_REDIRECTS} times.")
+
+
+@contextmanager
+def _explained(policy: FetchPolicy) -> Iterator[None]:
+    """What stops an exchange, as a sentence."""
+    try:
+        yield
     except TimeoutError:
         raise _UnreachableError(f"It took longer than {policy.timeout_s:g} seconds.") from None
     except (httpcore2.NetworkError, httpcore2.TimeoutException) as error:
@@ -299,7 +331,6 @@ async def _download(
         raise _UnreachableError("Its server could not be reached.") from None
     except (httpcore2.ProtocolError, ssl.SSLError):
         raise _UnreachableError("Its server broke off or did not speak HTTP.") from None
-    raise _RefusedError(f"It redirects more than {MAX_REDIRECTS} times.")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -309,8 +340,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 @asynccontextmanager
-async def _get(
-    url: _Url, policy: FetchPolicy, headers: Headers
+async def _open(
+    method: str, url: _Url, policy: FetchPolicy, headers: Headers, body: bytes | None = None
 ) -> AsyncIterator[httpcore2.Response]:
     context = _trust(policy.ca_file)
     core = httpcore2.URL(
@@ -320,11 +351,12 @@ async def _get(
         target=url.target.encode(),
     )
     backend = _CheckingBackend(url, policy)
+    sent = [(b"Host", _host_header(url)), *HEADERS, *headers]
+    if body is not None:
+        sent.append((b"Content-Length", str(len(body)).encode()))
     async with (
         httpcore2.AsyncConnectionPool(ssl_context=context, network_backend=backend) as pool,
-        pool.stream(
-            "GET", core, headers=[(b"Host", _host_header(url)), *HEADERS, *headers]
-        ) as response,
+        pool.stream(method, core, headers=sent, content=body) as response,
     ):
         yield response
 
