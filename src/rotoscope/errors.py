@@ -13,6 +13,7 @@ RotoscopeError
 │   ├── BodyTooLargeError       413 / 413001
 │   ├── WrongContentTypeError   415 / 415001
 │   ├── ConflictError           409 / 409001
+│   ├── InUseError              409 / 409002
 │   └── UnavailableError        503 / 503001, with Retry-After
 │       └── DatabaseAwayError       the same, because the database does not answer
 └── JobError                 a job ends as failed, with a code and a sentence
@@ -131,6 +132,13 @@ class ConflictError(RequestError):
 
     status = 409
     error_code = 409001
+
+
+class InUseError(RequestError):
+    """What is to be deleted is still in use: cancel the job, or wait for its end."""
+
+    status = 409
+    error_code = 409002
 
 
 class UnavailableError(RequestError):

@@ -18,6 +18,7 @@ from starlette.datastructures import UploadFile
 from rotoscope.errors import (
     BodyTooLargeError,
     ForbiddenError,
+    InUseError,
     InvalidInputError,
     UnauthorizedError,
     UnknownRequestError,
@@ -29,6 +30,7 @@ from rotoscope.web.auth import Owner, client_owner, scheme
 from rotoscope.web.bodies import content_type, limited, save
 from rotoscope.web.errors import describe, error_response, invalid
 from rotoscope.web.parts import Parts, PartsDep
+from rotoscope.web.retention import held
 
 PIECE = 1024 * 1024
 _RANGE = re.compile(r"bytes=\s*(?:\d+-\d*|-\d+)(?:\s*,\s*(?:\d+-\d*|-\d+))*\s*", re.ASCII)
@@ -91,6 +93,25 @@ async def upload(request: Request, owner: Owner, parts: PartsDep, name: str = "u
     return as_json(
         Uploaded(url=kept.uri, sha256=kept.sha256, size=kept.size, expires_at=kept.expires_at)
     )
+
+
+@router.delete(
+    "/v1/uploads/{upload_id}",
+    status_code=204,
+    dependencies=[Depends(scheme)],
+    responses=describe(UnauthorizedError, ForbiddenError, UnknownRequestError, InUseError),
+)
+def delete_upload(upload_id: str, owner: Owner, parts: PartsDep) -> Response:
+    """Remove an upload now; left alone, it goes by itself when its time is over."""
+    found = parts.storage.upload(upload_id)
+    if found is None or found.owner != owner:
+        raise UnknownRequestError("There is no such upload of yours, or it has expired.")
+    if held(upload_id, parts):
+        raise InUseError(
+            "A request that is queued or running names this upload: cancel it, or wait for its end."
+        )
+    parts.storage.delete_upload(upload_id)
+    return Response(status_code=204)
 
 
 def send(request: Request, file: Stored, parts: Parts, headers: dict[str, str]) -> Response:

@@ -13,6 +13,8 @@ from fastapi.concurrency import run_in_threadpool
 
 from rotoscope import telemetry
 from rotoscope.jobs.job import TRANSITIONS
+from rotoscope.schema.input import VideoToVideoInput
+from rotoscope.storage import upload_id
 from rotoscope.web.parts import Parts
 
 log = telemetry.logger()
@@ -44,22 +46,29 @@ def sweep_uploads(parts: Parts) -> None:
     for upload in parts.storage.uploads(older_than=now - lifetime):
         if parts.bell.closed:
             return
-        if upload.expired(now - GRACE) and not _held(upload.id, now, parts):
+        if upload.expired(now - GRACE) and not held(upload.id, parts):
             parts.storage.delete_upload(upload.id)
             log.info("upload_expired", upload_id=upload.id)
 
 
-def _held(upload_id: str, now: datetime, parts: Parts) -> bool:
-    return any(
-        _waits(job_id, noted > now - ORPHAN_AGE, parts)
-        for job_id, noted in parts.storage.holders(upload_id)
-    )
+def held(upload_id: str, parts: Parts) -> bool:
+    """Whether a queued or running job names the upload."""
+    return any(_needed(job_id, noted, parts) for job_id, noted in parts.storage.holders(upload_id))
 
 
-def _waits(job_id: str, just_noted: bool, parts: Parts) -> bool:  # noqa: FBT001 - of one caller
-    """Whether a job still needs its upload; one without a row may be about to be queued."""
+def hold_uploads(asked: VideoToVideoInput, job_id: str, parts: Parts) -> None:
+    """Keep the uploads that an input names until its job ends; called before it is queued."""
+    uris = (asked.video_url, asked.image_url or "", *(lora.path for lora in asked.loras))
+    for found in {upload_id(uri) for uri in uris} - {None}:
+        parts.storage.hold_upload(str(found), job_id)
+
+
+def _needed(job_id: str, noted: datetime, parts: Parts) -> bool:
     job = parts.store.get(job_id)
-    return just_noted if job is None else bool(TRANSITIONS[job.state])
+    if job is None:
+        # It may be about to be queued.
+        return noted > datetime.now(UTC) - ORPHAN_AGE
+    return bool(TRANSITIONS[job.state])
 
 
 async def _every(seconds: float, sweep: Callable[[Parts], None], parts: Parts) -> None:
