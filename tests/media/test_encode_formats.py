@@ -21,6 +21,12 @@ GIF: OutputType = "GIF (.gif)"
 TYPES: tuple[OutputType, ...] = get_args(OutputType)
 HEARD = tuple(name for name in TYPES if FORMATS[name].sound)
 RATE = 24000
+# What tells where each picture is, and what the pictures are in.
+INDEX = {
+    "X264 (.mp4)": [(b"moov", b"mdat")],
+    "VP9 (.webm)": [(b"\x1c\x53\xbb\x6b", b"\x1f\x43\xb6\x75")],
+    "PRORES4444 (.mov)": [(b"moov", b"mdat")],
+}
 COLOURS = tuple(zip(QUALITIES, (32, 64, 128, 256), strict=True))
 CLICK = np.cos(np.arange(25)) * np.hanning(25)
 SAMPLE = Path(str(files("rotoscope"))) / "data" / "sample.mp4"
@@ -106,8 +112,8 @@ def test_a_probe_shows_what_was_asked_for(
     assert media.fps == ("30" if name == GIF else "30000/1001")
     assert (encoded.path.suffix, media.audio) == (FORMATS[name].extension, sound is not None)
     data = encoded.path.read_bytes()
-    if name in {"X264 (.mp4)", "PRORES4444 (.mov)"}:
-        assert data.index(b"moov") < data.index(b"mdat")
+    for index, pictures in INDEX.get(name, ()):
+        assert data.rindex(index) < data.index(pictures)
 
 
 @pytest.mark.parametrize("name", TYPES)
