@@ -7,7 +7,7 @@ passes the bytes on, or leads to a URL of the store's that works for a while.
 """
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -21,6 +21,7 @@ from rotoscope.errors import (
     InUseError,
     InvalidInputError,
     UnauthorizedError,
+    UnavailableError,
     UnknownRequestError,
 )
 from rotoscope.schema.output import ErrorBody, FieldError, Uploaded
@@ -50,7 +51,8 @@ _FORM = {
     "/files/{key:path}",
     methods=["GET", "HEAD"],
     response_class=FileResponse,
-    responses=describe(UnknownRequestError) | {304: {}, 206: {}, 307: {}, 416: {}},
+    responses=describe(UnknownRequestError, UnavailableError)
+    | {304: {}, 206: {}, 307: {}, 416: {}},
     include_in_schema=False,
 )
 def get_file(key: str, request: Request, parts: PartsDep) -> Response:
@@ -74,7 +76,9 @@ def get_file(key: str, request: Request, parts: PartsDep) -> Response:
     "/v1/uploads",
     response_model=Uploaded,
     dependencies=[Depends(client_owner), Depends(scheme)],
-    responses=describe(UnauthorizedError, ForbiddenError, BodyTooLargeError, InvalidInputError)
+    responses=describe(
+        UnauthorizedError, ForbiddenError, BodyTooLargeError, InvalidInputError, UnavailableError
+    )
     | {400: {"model": ErrorBody, "description": "UnreadableForm"}},
     openapi_extra={
         "requestBody": {
@@ -99,14 +103,16 @@ async def upload(request: Request, owner: Owner, parts: PartsDep, name: str = "u
     "/v1/uploads/{upload_id}",
     status_code=204,
     dependencies=[Depends(scheme)],
-    responses=describe(UnauthorizedError, ForbiddenError, UnknownRequestError, InUseError),
+    responses=describe(
+        UnauthorizedError, ForbiddenError, UnknownRequestError, InUseError, UnavailableError
+    ),
 )
 def delete_upload(upload_id: str, owner: Owner, parts: PartsDep) -> Response:
     """Remove an upload now; left alone, it goes by itself when its time is over."""
     found = parts.storage.upload(upload_id)
     if found is None or found.owner != owner:
         raise UnknownRequestError("There is no such upload of yours, or it has expired.")
-    if held(upload_id, parts):
+    if held(upload_id, parts, datetime.now(UTC)):
         raise InUseError(
             "A request that is queued or running names this upload: cancel it, or wait for its end."
         )

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from fastapi.concurrency import run_in_threadpool
 
 from rotoscope import telemetry
-from rotoscope.jobs.job import TRANSITIONS
+from rotoscope.jobs.job import TRANSITIONS, Job
 from rotoscope.schema.input import VideoToVideoInput
 from rotoscope.storage import upload_id
 from rotoscope.web.parts import Parts
@@ -25,6 +25,8 @@ UPLOADS_EVERY_S = 600.0
 GRACE = timedelta(minutes=5)
 # A file without a row is no orphan before: its row may be on its way.
 ORPHAN_AGE = timedelta(hours=1)
+
+Sweep = Callable[[Parts, datetime], None]
 
 
 @asynccontextmanager
@@ -39,21 +41,24 @@ async def retaining(parts: Parts) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def sweep_uploads(parts: Parts) -> None:
+def sweep_uploads(parts: Parts, now: datetime) -> None:
     """Remove the uploads whose time is over, but for those that a queued or running job names."""
-    now = datetime.now(UTC)
     lifetime = timedelta(hours=parts.settings.upload_hours)
     for upload in parts.storage.uploads(older_than=now - lifetime):
         if parts.bell.closed:
             return
-        if upload.expired(now - GRACE) and not held(upload.id, parts):
+        if upload.expired(now - GRACE) and not held(upload.id, parts, now):
             parts.storage.delete_upload(upload.id)
             log.info("upload_expired", upload_id=upload.id)
 
 
-def held(upload_id: str, parts: Parts) -> bool:
-    """Whether a queued or running job names the upload."""
-    return any(_needed(job_id, noted, parts) for job_id, noted in parts.storage.holders(upload_id))
+def held(upload_id: str, parts: Parts, now: datetime) -> bool:
+    """Whether a queued or running job names the upload, or one that is about to be queued."""
+    for job_id, noted in parts.storage.holders(upload_id):
+        job = parts.store.get(job_id)
+        if not ended(job) if job else noted > now - ORPHAN_AGE:
+            return True
+    return False
 
 
 def hold_uploads(asked: VideoToVideoInput, job_id: str, parts: Parts) -> None:
@@ -63,20 +68,16 @@ def hold_uploads(asked: VideoToVideoInput, job_id: str, parts: Parts) -> None:
         parts.storage.hold_upload(str(found), job_id)
 
 
-def _needed(job_id: str, noted: datetime, parts: Parts) -> bool:
-    job = parts.store.get(job_id)
-    if job is None:
-        # It may be about to be queued.
-        return noted > datetime.now(UTC) - ORPHAN_AGE
-    return bool(TRANSITIONS[job.state])
+def ended(job: Job) -> bool:
+    return not TRANSITIONS[job.state]
 
 
-async def _every(seconds: float, sweep: Callable[[Parts], None], parts: Parts) -> None:
+async def _every(seconds: float, sweep: Sweep, parts: Parts) -> None:
     # Servers that were started together sweep at different times.
     await asyncio.sleep(seconds * random.random())  # noqa: S311 - no secret
     while True:
         try:
-            await run_in_threadpool(sweep, parts)
+            await run_in_threadpool(sweep, parts, datetime.now(UTC))
         except Exception:
             # Whatever it was, the next round may work.
             log.exception("sweep_failed", sweep=sweep.__name__)
