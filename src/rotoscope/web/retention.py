@@ -12,8 +12,10 @@ from datetime import UTC, datetime, timedelta
 from fastapi.concurrency import run_in_threadpool
 
 from rotoscope import telemetry
+from rotoscope.errors import UnknownRequestError
 from rotoscope.jobs.job import TRANSITIONS, Job
 from rotoscope.schema.input import VideoToVideoInput
+from rotoscope.schema.output import Outcome
 from rotoscope.storage import upload_id
 from rotoscope.web.parts import Parts
 
@@ -66,6 +68,17 @@ def hold_uploads(asked: VideoToVideoInput, job_id: str, parts: Parts) -> None:
     uris = (asked.video_url, asked.image_url or "", *(lora.path for lora in asked.loras))
     for found in {upload_id(uri) for uri in uris} - {None}:
         parts.storage.hold_upload(str(found), job_id)
+
+
+def check_files(job: Job, parts: Parts) -> None:
+    """Raise UnknownRequestError where a result's file is gone: no answer has a dead link."""
+    keys = output_keys(job.outcome) if job.outcome else []
+    if not all(parts.storage.output(key) for key in keys):
+        raise UnknownRequestError("The files of this request were removed, or it has expired.")
+
+
+def output_keys(outcome: Outcome) -> list[str]:
+    return [outcome.file, *([outcome.control.file] if outcome.control else [])]
 
 
 def ended(job: Job) -> bool:

@@ -31,6 +31,7 @@ from rotoscope.web.catalogue import find_model
 from rotoscope.web.errors import describe, invalid
 from rotoscope.web.foreseen import foreseen_warnings
 from rotoscope.web.parts import Parts, PartsDep
+from rotoscope.web.retention import check_files
 from rotoscope.web.urls import base_url
 
 log = telemetry.logger()
@@ -123,6 +124,7 @@ def get_result(
     include_cost: bool = False,
 ) -> Response:
     """What a job made, why it failed, or that it has not ended."""
+    check_files(job, parts)
     return as_json(answers.result(job, base_url(request, parts), include_cost=include_cost))
 
 
