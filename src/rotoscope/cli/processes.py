@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from rotoscope import telemetry
+from rotoscope import telemetry, traces
 from rotoscope.cli.children import LocalServer
 from rotoscope.cli.configuration import (
     Anonymous,
@@ -47,10 +47,11 @@ def serve(
     from rotoscope.web.server import serve as run_server
 
     settings = read_settings(host=host, port=port, anonymous=anonymous, data_dir=data_dir)
-    telemetry.configure()
+    telemetry.configure(settings.log_format)
     if tied:
         Thread(target=_end_with_parent, name="tie", daemon=True).start()
-    run_server(settings, worker_key=worker_key(settings), ready=_announce)
+    with traces.sending("rotoscope-server"):
+        run_server(settings, worker_key=worker_key(settings), ready=_announce)
 
 
 def work(
@@ -63,7 +64,7 @@ def work(
 ) -> None:
     """Run one worker: it takes jobs from a server and makes their videos."""
     settings = read_settings(server_url=server_url, checkpoint=checkpoint)
-    telemetry.configure()
+    telemetry.configure(settings.log_format)
     from rotoscope.worker.stop import Stop
 
     # Before the seconds that loading torch takes, so that an early word to end is heard.
@@ -77,7 +78,8 @@ def work(
     from rotoscope.worker.loop import work as run_worker
 
     try:
-        run_worker(settings, Pipeline.open, stop)
+        with traces.sending("rotoscope-worker"):
+            run_worker(settings, Pipeline.open, stop)
     except DeviceLostError as error:
         telemetry.logger().error("device_lost", reason=str(error))
         raise typer.Exit(EX_TEMPFAIL) from error
@@ -99,7 +101,7 @@ def up(
     """Run a server and one worker on this machine until Ctrl-C."""
     options = {"host": host, "port": port, "anonymous": anonymous, "data_dir": data_dir}
     settings = read_settings(**options, checkpoint=checkpoint)
-    telemetry.configure()
+    telemetry.configure(settings.log_format)
     environment = as_environment(**options, checkpoint=checkpoint)
     words = _listen()
     with LocalServer(environment, environment) as server:
