@@ -304,6 +304,13 @@ def test_a_folder_has_no_presigned_urls(tmp_path: Path) -> None:
         open_storage(Settings(data_dir=tmp_path, storage_urls="presigned"))
 
 
+def test_a_folder_that_cannot_be_is_told(tmp_path: Path) -> None:
+    """A file where the folder should be ends the start with a sentence."""
+    (tmp_path / "data").write_text("a file")
+    with pytest.raises(OperatorError, match=r"Files cannot be kept in .*/data"):
+        open_storage(Settings(data_dir=tmp_path / "data"))
+
+
 def test_a_store_that_does_not_answer_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -211,14 +211,13 @@ def open_storage(settings: Settings) -> Storage:
     presigned_s = settings.presigned_s if settings.storage_urls == "presigned" else None
     if presigned_s is not None:
         bucket.sign("check/none", "GET", presigned_s)
-    storage = Storage(settings.data_dir, bucket, presigned_s=presigned_s)
     try:
+        storage = Storage(settings.data_dir, bucket, presigned_s=presigned_s)
         storage.check()
-    except UnavailableError as error:
+    except (OSError, UnavailableError) as error:
         place = settings.storage_url or settings.data_dir
-        cause = error.__cause__
-        reason = reason_of(cause) if isinstance(cause, Exception) else str(error)
-        raise OperatorError(f"Files cannot be kept in {place}: {reason}") from error
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        raise OperatorError(f"Files cannot be kept in {place}: {reason_of(cause)}") from error
     return storage
 
 
