@@ -99,8 +99,20 @@ class Pipeline:
             OutOfMemoryError: The plan fits into no memory plan.
         """
         opened = [open_lora(file, self.models.transformer) for file in loras]
+        return self.make(plan, source_THWC, image_HWC, opened, report)
+
+    @torch.inference_mode()
+    def make(
+        self,
+        plan: Plan,
+        source_THWC: Frames | None,
+        image_HWC: Image | None,
+        loras: Sequence[Lora],
+        report: Report,
+    ) -> Generated:
+        """The same with LoRAs that are open already."""
         mode = self.admit(plan)
-        attempt = partial(self._attempt, plan, source_THWC, image_HWC, opened, report)
+        attempt = partial(self._attempt, plan, source_THWC, image_HWC, loras, report)
         lean = leaner(mode, self.footprint, room_of(self.models, self.footprint))
         try:
             return attempt(mode)
@@ -162,7 +174,7 @@ class Pipeline:
         if second:
             report("upsample", 0, 1)
             latents = replace(latents, video_BCFHW=upsample(models, latents.video_BCFHW))
-            refining = [*_acting(loras, second[0]), *self._distilling]
+            refining = [*_acting(loras, second[0]), *self.distilling]
             with self._transformer_with(refining):
                 latents = walk.down(second[0], latents)
         return latents
@@ -185,7 +197,7 @@ class Pipeline:
         )
 
     @cached_property
-    def _distilling(self) -> list[Lora]:
+    def distilling(self) -> list[Lora]:
         """The checkpoint's own LoRA for the second pass, if it has one; read once."""
         checkpoint = self.checkpoint
         if checkpoint.refine_lora is None:
