@@ -157,11 +157,47 @@ def test_a_form_without_a_file_is_told(site: Site) -> None:
     assert (answer.status_code, answer.json()["error_code"]) == (422, 422001)
 
 
-def test_a_broken_form_is_told(site: Site) -> None:
-    """A form that cannot be read is a 400 in the usual shape."""
-    headers = site.client | {"Content-Type": "multipart/form-data"}
-    answer = site.http.post("/v1/uploads", content=b"x", headers=headers)
+@pytest.mark.parametrize(
+    ("kind", "content", "problem"),
+    [
+        ("multipart/form-data", b"x", "names no boundary"),
+        ("multipart/form-data; boundary=b", b"x", "cannot be read"),
+        ("multipart/form-data; boundary=b", b"", "breaks off"),
+        (
+            "multipart/form-data; boundary=b",
+            b'--b\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n0123',
+            "breaks off",
+        ),
+        (
+            "multipart/form-data; boundary=b",
+            b'--b\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n0123\r\n' * 2
+            + b"--b--\r\n",
+            "more than one file",
+        ),
+    ],
+)
+def test_a_broken_form_is_told(site: Site, kind: str, content: bytes, problem: str) -> None:
+    """A form that cannot be read whole is a 400 in the usual shape, and leaves no upload."""
+    headers = site.client | {"Content-Type": kind}
+    answer = site.http.post("/v1/uploads", content=content, headers=headers)
     assert (answer.status_code, answer.json()["error_code"]) == (400, 400009)
+    assert problem in answer.json()["error_message"]
+    assert not list(site.parts.storage.uploads(older_than=datetime.now(UTC) + timedelta(1)))
+
+
+def test_a_form_comes_in_any_pieces(site: Site) -> None:
+    """Byte by byte, with a field before the file, and bytes that look like the end."""
+    content = b"01\r\n--b\r\n--\r--bound" + CONTENT
+    form = (
+        b'--bound\r\ncontent-disposition: form-data; name="note"\r\n\r\nhello\r\n'
+        b'--bound\r\nContent-Disposition: form-data; name="file"; filename="b.mp4"\r\n'
+        b"Content-Type: video/mp4\r\n\r\n" + content + b"\r\n--bound--\r\n"
+    )
+    headers = site.client | {"Content-Type": 'multipart/form-data; boundary="bound"'}
+    pieces = (form[at : at + 1] for at in range(len(form)))
+    answer = site.http.post("/v1/uploads", content=pieces, headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["sha256"] == hashlib.sha256(content).hexdigest()
 
 
 def test_an_upload_over_the_limit_is_refused(open_site: OpenSite) -> None:

@@ -13,7 +13,6 @@ from email.utils import format_datetime
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, RedirectResponse, StreamingResponse
-from starlette.datastructures import UploadFile
 
 from rotoscope.errors import (
     BodyTooLargeError,
@@ -24,16 +23,16 @@ from rotoscope.errors import (
     UnavailableError,
     UnknownRequestError,
 )
-from rotoscope.schema.output import ErrorBody, FieldError, Uploaded
+from rotoscope.schema.output import ErrorBody, Uploaded
 from rotoscope.storage import Incoming, Stored, Upload, content_type_of
 from rotoscope.web.answers import as_json
 from rotoscope.web.auth import Owner, client_owner, scheme
-from rotoscope.web.bodies import content_type, limited, save
-from rotoscope.web.errors import describe, error_response, invalid
+from rotoscope.web.bodies import content_type, save
+from rotoscope.web.errors import describe, error_response
+from rotoscope.web.forms import save_form
 from rotoscope.web.parts import Parts, PartsDep
 from rotoscope.web.retention import held
 
-PIECE = 1024 * 1024
 _RANGE = re.compile(r"bytes=\s*(?:\d+-\d*|-\d+)(?:\s*,\s*(?:\d+-\d*|-\d+))*\s*", re.ASCII)
 
 router = APIRouter(tags=["files"])
@@ -90,7 +89,7 @@ async def upload(request: Request, owner: Owner, parts: PartsDep, name: str = "u
     """Keep a file for a while: the raw body, or the one file of a multipart form."""
     with parts.storage.receive(_most_bytes(parts)) as incoming:
         if content_type(request) == "multipart/form-data":
-            name = await _save_form(request, incoming, _most_bytes(parts))
+            name = await save_form(request, incoming, _most_bytes(parts))
         else:
             await save(request, incoming, _most_bytes(parts))
         kept = await run_in_threadpool(_keep, parts, incoming, owner, name)
@@ -176,20 +175,6 @@ def _satisfiable(asked: str, size: int) -> bool:
         else (int(last) > 0 and size > 0)
         for first, _, last in ranges
     )
-
-
-async def _save_form(request: Request, incoming: Incoming, limit: int) -> str:
-    """Write the form's only file, and answer its name."""
-    # The parts around the file need room too.
-    counted = limited(request, limit + PIECE)
-    async with counted.form(max_files=1, max_fields=10) as form:
-        files = [value for value in form.values() if isinstance(value, UploadFile)]
-        if not files:
-            problem = "Send the file as a part with a file name, or as the raw body."
-            raise invalid([FieldError(loc=["body", "file"], msg=problem, type="missing")])
-        while piece := await files[0].read(PIECE):
-            await run_in_threadpool(incoming.write, piece)
-        return files[0].filename or "upload"
 
 
 def _keep(parts: Parts, incoming: Incoming, owner: str, name: str) -> Upload:
