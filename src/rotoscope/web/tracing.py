@@ -1,7 +1,12 @@
 """One id per HTTP request: in its answer's X-Request-Id header and in every log line about it.
 
-It stands around everything else, so it is also what answers for errors nobody foresaw.
+It stands around everything else, so it is also what answers for errors nobody foresaw, what counts
+requests and their seconds, and what names the job of the path in every log line.
 """
+
+import re
+import time
+from collections.abc import Callable
 
 import structlog
 import uuid_utils
@@ -14,10 +19,22 @@ from rotoscope.web.errors import INTERNAL_ERROR_CODE, error_response
 
 log = telemetry.logger()
 
+# Method, the route's template, status, seconds.
+Answered = Callable[[str, str, int, float], None]
+UNKNOWN_ROUTE = "none"
+# What is counted for a request whose client left before it was answered.
+CLIENT_GONE = 499
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+_JOB = re.compile(r"/(?:requests|jobs)/([A-Za-z0-9_-]{1,128})(?:/|$)")
+
 
 class Tracing:
-    def __init__(self, app: ASGIApp) -> None:
+    """The outermost layer; `answered` is told of each request when its answer is sent."""
+
+    def __init__(self, app: ASGIApp, answered: Answered = lambda *_: None) -> None:
         self._app = app
+        self._answered = answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -25,7 +42,17 @@ class Tracing:
             return
         trace_id = str(uuid_utils.uuid7())
         answer = _Answer(send, trace_id)
-        with structlog.contextvars.bound_contextvars(http_request_id=trace_id):
+        began = time.monotonic()
+        try:
+            await self._trace(scope, receive, answer, trace_id)
+        finally:
+            route = getattr(scope.get("route"), "path", UNKNOWN_ROUTE)
+            self._answered(_method(scope), route, answer.status, time.monotonic() - began)
+
+    async def _trace(
+        self, scope: Scope, receive: Receive, answer: "_Answer", trace_id: str
+    ) -> None:
+        with structlog.contextvars.bound_contextvars(http_request_id=trace_id, **_job(scope)):
             try:
                 await self._app(scope, receive, answer.send)
             except ClientDisconnect:
@@ -44,12 +71,24 @@ class _Answer:
         self._send = send
         self._trace_id = trace_id
         self.started = False
+        self.status = CLIENT_GONE
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
+            self.status = message["status"]
             MutableHeaders(scope=message)["X-Request-Id"] = self._trace_id
         await self._send(message)
+
+
+def _method(scope: Scope) -> str:
+    """A client may send any word for it, and each would be a row of its own."""
+    return scope["method"] if scope["method"] in METHODS else "OTHER"
+
+
+def _job(scope: Scope) -> dict[str, str]:
+    found = _JOB.search(scope["path"])
+    return {"request_id": found[1]} if found else {}
 
 
 def _internal_error(trace_id: str) -> ASGIApp:
