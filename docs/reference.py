@@ -1,6 +1,7 @@
 """Write docs/reference/ from the code, so that it cannot drift; a test compares the two."""
 
 import ast
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,12 @@ from rotoscope.errors import JOB_ERRORS, RequestError
 from rotoscope.schema.input import DEFAULT_NEGATIVE_PROMPT, VideoToVideoInput
 from rotoscope.settings import Settings
 
-FOLDER = Path(__file__).parent / "reference"
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.media.corpus import CASES, Case  # noqa: E402 - found by the line above
+
+FOLDER = Path(__file__).parent / "reference"
 MARK = "pytest.mark.parameter"
 
 
@@ -25,6 +30,7 @@ def pages() -> dict[str, str]:
         "input.md": "\n".join(input_page()) + "\n",
         "errors.md": "\n".join(errors_page()) + "\n",
         "parameters.md": "\n".join(parameters_page()) + "\n",
+        "inputs.md": "\n".join(inputs_page()) + "\n",
     }
 
 
@@ -76,6 +82,37 @@ def errors_page() -> Iterator[str]:
     for code, leaf in JOB_ERRORS.items():
         retryable = "yes" if leaf.usually_retryable else "no"
         yield f"| `{code}` | {retryable} | {sentence_of(leaf)} |"
+
+
+def inputs_page() -> Iterator[str]:
+    yield "# Source videos: what is read, and how"
+    yield ""
+    yield "Each of these files is made by `tests/media/corpus.py` and read by a test. Pictures"
+    yield "carry their numbers and colours, so the test sees that each is the right one, the right"
+    yield "way up, and at most so many steps of 255 from its colours. Any other file of these"
+    yield "containers and codecs is read too, or refused by"
+    yield "[an error of the job](errors.md#of-a-failed-job). At most 8192 pixels a side and 36"
+    yield "million in all are read; the source's sound is not."
+    group = ""
+    for case in CASES:
+        if case.group != group:
+            group = case.group
+            yield from ("", f"## {group}", "", "| file | |", "|---|---|")
+        yield f"| {case.name} | {what_is_read(case)} |"
+
+
+def what_is_read(case: Case) -> str:
+    if case.refused is not None:
+        return f"`{case.refused.code}`"
+    width, height = case.size
+    count = len(case.shown)
+    frames = "1 frame" if count == 1 else f"{count} frames"
+    rate = (
+        f"at {case.read_at} a second, {case.fps} on average"
+        if case.read_at
+        else f"{case.fps} a second"
+    )
+    return f"{width}x{height}, {frames}, {rate}, within {case.tolerance}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,5 +120,6 @@ def test_the_child_loads_little() -> None:
         "rotoscope.media.facts",
         "rotoscope.media.interlaced",
         "rotoscope.media.rgb",
+        "rotoscope.media.streams",
     }
     assert not loaded & {"torch", "PIL", "cv2", "pydantic", "httpx2"}

@@ -24,6 +24,7 @@ from rotoscope.media.confine import confine, silence_libraries
 from rotoscope.media.facts import MAX_PIXELS, UnreadableError
 from rotoscope.media.interlaced import deinterlaced
 from rotoscope.media.rgb import RgbWriter, check_size, displayed_size
+from rotoscope.media.streams import Times, shown_stream
 
 # Each thread holds pictures of its own, so that memory must not depend on the machine's cores.
 THREADS = 4
@@ -37,10 +38,11 @@ CODECS = (
 # The file that is open already, and nothing that a container could name: no path, no address.
 OPTIONS = {"fd": str(FD), "protocol_whitelist": "fd", "format_whitelist": FORMATS}
 LIMITS = {"max_pixels": str(MAX_PIXELS), "codec_whitelist": CODECS}
-ATTACHED_PICTURE = 0x400
 # Fewer pictures than this say little about a rate.
 LEAST_TO_MEASURE = 3
 RATE_TOLERANCE = 0.02
+NTSC_RATES = tuple(Fraction(rate * 1000, 1001) for rate in (24, 30, 48, 60, 120))
+ROUNDED = 1e-6
 LEAST_TICKS_A_FRAME = 8
 USUAL_RATE = Fraction(25)
 
@@ -126,7 +128,9 @@ class Video:
 
     @property
     def claimed_rate(self) -> Fraction:
-        return Fraction(self.stream.average_rate or self.stream.guessed_rate or USUAL_RATE)
+        rate = Fraction(self.stream.average_rate or self.stream.guessed_rate or USUAL_RATE)
+        # Matroska tells a frame's length in nanoseconds, of which FFmpeg makes 19001/317.
+        return next((usual for usual in NTSC_RATES if abs(rate / usual - 1) < ROUNDED), rate)
 
     def measure(self) -> tuple[int, float]:
         """Pictures, and seconds from the first to the last one's end, by the packets' own times.
@@ -159,16 +163,10 @@ def open_container(options: dict[str, str]) -> Any:
 
 
 def open_video() -> Video:
-    """The file's first video stream. The limits are given twice: for probing, for decoding."""
+    """The stream that a player would show. The limits are given twice: to probe, to decode."""
     options = {**OPTIONS, **LIMITS, "probesize": "5000000"}
     container = open_container(options)
-    streams = container.streams.video
-    pictures = [s for s in streams if not s.disposition.value & ATTACHED_PICTURE]
-    if not pictures:
-        raise UnreadableError("unsupported", "it has no video stream")
-    stream = pictures[0]
-    if stream.codec_context is None or stream.codec_context.name not in CODECS.split(","):
-        raise UnreadableError("unsupported", "its codec is not read here")
+    stream = shown_stream(container, CODECS.split(","))
     stream.codec_context.options = LIMITS
     stream.codec_context.thread_count = THREADS
     stream.thread_type = "AUTO"
@@ -264,6 +262,7 @@ def readable(container: Any, stream: Any) -> Iterator[VideoFrame]:
     """
     damage: av.error.FFmpegError | None = None
     count = 0
+    times = Times(container)
     for packet in packets_of(container, stream):
         try:
             frames = stream.decode(packet)
@@ -272,8 +271,9 @@ def readable(container: Any, stream: Any) -> Iterator[VideoFrame]:
         except av.error.FFmpegError as error:
             damage = error
             continue
+        times.decoded(packet)
         count += len(frames)
-        yield from frames
+        yield from map(times.told, frames)
     if damage and count == 0:
         raise damage
 

@@ -27,7 +27,9 @@ FIRST_CHUNK_AT = 12
 ANIMATED = 0x02
 MOST_PICTURES = 100_000
 
-assert WebPImagePlugin.SUPPORTED  # noqa: S101 - also loads the decoder while files can be opened
+# What Pillow would load when it first opens an image, while files can still be opened.
+assert WebPImagePlugin.SUPPORTED  # noqa: S101
+Image.preinit()
 
 
 @dataclass(frozen=True, slots=True)
