@@ -7,7 +7,7 @@ tests/schema/test_input.py compares them field by field with tests/data/publishe
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -239,6 +239,8 @@ class VideoToVideoInput(Contract):
     )
 
 
+Body = TypeVar("Body", bound=BaseModel)
+
 # A screen line or two: longer inputs, such as data URIs, are not sent back.
 _LONGEST_ECHO = 200
 # How the size's two forms are told apart is no part of a field's place.
@@ -246,7 +248,12 @@ _FORMS = {"name", "size"}
 
 
 def parse_input(body: bytes) -> VideoToVideoInput:
-    """Read a request body, or say everything that is wrong with it.
+    """Read a request body, or say everything that is wrong with it; raises as parse_body does."""
+    return parse_body(body, VideoToVideoInput)
+
+
+def parse_body(body: bytes, model: type[Body]) -> Body:
+    """Read a body of this model.
 
     Raises:
         NotJsonError: The body is not JSON.
@@ -254,21 +261,21 @@ def parse_input(body: bytes) -> VideoToVideoInput:
             for a field that does not exist.
     """
     try:
-        return VideoToVideoInput.model_validate_json(body)
+        return model.model_validate_json(body)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False)
         if problems[0]["type"] == "json_invalid":
             reason = problems[0]["msg"].removeprefix("Invalid JSON: ")
             raise NotJsonError(f"The body is not JSON: {reason}.") from None
-        raise InvalidInputError([_explain(problem) for problem in problems]) from None
+        raise InvalidInputError([_explain(problem, model) for problem in problems]) from None
 
 
-def _explain(problem: Mapping[str, Any]) -> Mapping[str, Any]:
+def _explain(problem: Mapping[str, Any], whole: type[BaseModel]) -> Mapping[str, Any]:
     """One entry of `detail`; the input is left out where it is long, as a data URI is."""
     loc = _place(problem["loc"])
     entry = {"loc": ["body", *loc], "msg": problem["msg"], "type": problem["type"]}
     if problem["type"] == "extra_forbidden":
-        entry["msg"] = _unknown_field(loc)
+        entry["msg"] = _unknown_field(loc, whole)
     elif problem["type"] != "missing" and len(repr(problem["input"])) <= _LONGEST_ECHO:
         entry["input"] = problem["input"]
     return entry
@@ -279,8 +286,8 @@ def _place(loc: Sequence[int | str]) -> Sequence[int | str]:
     return (loc[0], *loc[2:]) if form_follows else loc
 
 
-def _unknown_field(loc: Sequence[int | str]) -> str:
-    model: type[BaseModel] = VideoToVideoInput
+def _unknown_field(loc: Sequence[int | str], whole: type[BaseModel]) -> str:
+    model = whole
     if "loras" in loc:
         model = Lora
     elif "video_size" in loc:

@@ -45,7 +45,11 @@ def check_exposure(settings: Settings, keys: KeyStore) -> None:
 
 async def client_owner(request: Request, parts: PartsDep) -> str:
     """The owner that the request's jobs and uploads belong to."""
-    token = bearer_token(request)
+    return await owner_of(bearer_token(request), request, parts)
+
+
+async def owner_of(token: str | None, request: Request, parts: Parts) -> str:
+    """The owner whose token this is; without one, everybody where the operator allows it."""
     if token is None and parts.settings.anonymous:
         _check_local(request)
         return ANONYMOUS
@@ -60,12 +64,17 @@ async def check_worker(request: Request, parts: PartsDep) -> None:
 
 def bearer_token(request: Request) -> str | None:
     """The token, or None when the request has no Authorization header at all."""
+    return token_of(request, "Bearer")
+
+
+def token_of(request: Request, scheme: str) -> str | None:
+    """The token of this scheme; UnauthorizedError where the header is another."""
     header = request.headers.get("authorization")
     if header is None:
         return None
     kind, _, token = header.partition(" ")
-    if kind.lower() != "bearer" or not token.strip():
-        raise UnauthorizedError('Send the key as "Authorization: Bearer <token>".')
+    if kind.lower() != scheme.lower() or not token.strip():
+        raise UnauthorizedError(f'Send the key as "Authorization: {scheme} <token>".')
     return token.strip()
 
 

@@ -20,8 +20,8 @@ from rotoscope.errors import (
 from rotoscope.jobs.job import Job, State
 from rotoscope.jobs.store import JobStore
 from rotoscope.schema.catalogue import MODELS, Entry
-from rotoscope.schema.input import MODEL_ID, parse_input
-from rotoscope.schema.output import Cancelled, Result, Status, Submitted
+from rotoscope.schema.input import MODEL_ID, VideoToVideoInput, parse_input
+from rotoscope.schema.output import Adjustment, Cancelled, Result, Status, Submitted
 from rotoscope.web import answers
 from rotoscope.web.admission import objections
 from rotoscope.web.answers import as_json
@@ -52,7 +52,7 @@ async def _model(model_id: str) -> Entry:
     return find_model(model_id)
 
 
-def _own_job(
+def own_job(
     request_id: Annotated[str, Path(description="As the submit answered it.")],
     owner: Owner,
     parts: PartsDep,
@@ -88,14 +88,31 @@ def submit(
 ) -> Response:
     """Queue a job. It is on disk when this answers."""
     asked = parse_input(body)
+    job = accept(asked, model.model_id, owner, parts)
+    warnings = foreseen_warnings(asked)
+    return as_json(answers.submitted(job, base_url(request, parts), warnings))
+
+
+def accept(
+    asked: VideoToVideoInput,
+    model_id: str,
+    owner: str,
+    parts: Parts,
+    warnings: tuple[Adjustment, ...] = (),
+) -> Job:
+    """Queue what may be queued, whichever dialect asked for it.
+
+    Raises:
+        InvalidInputError: The input names something that is not there or may not be used.
+        UnavailableError: The queue is full, or the server is ending.
+    """
     if found := objections(asked, owner, parts):
         raise invalid(found)
     _check_room(parts)
-    job = parts.store.submit(model.model_id, owner, asked)
+    job = parts.store.submit(model_id, owner, asked, warnings)
     parts.bell.ring()
     log.info("job_submitted", request_id=job.id, owner=owner)
-    warnings = foreseen_warnings(asked)
-    return as_json(answers.submitted(job, base_url(request, parts), warnings))
+    return job
 
 
 @router.get(
@@ -104,10 +121,10 @@ def submit(
     responses=describe(UnknownRequestError),
 )
 def get_status(
-    request: Request, job: Annotated[Job, Depends(_own_job)], parts: PartsDep
+    request: Request, job: Annotated[Job, Depends(own_job)], parts: PartsDep
 ) -> Response:
     """Where a job is: its place in the queue, its progress, whether it ended."""
-    seen, position = _placed(job, parts.store)
+    seen, position = placed(job, parts.store)
     return as_json(answers.status(seen, base_url(request, parts), position))
 
 
@@ -118,7 +135,7 @@ def get_status(
 )
 def get_result(
     request: Request,
-    job: Annotated[Job, Depends(_own_job)],
+    job: Annotated[Job, Depends(own_job)],
     parts: PartsDep,
     *,
     include_cost: bool = False,
@@ -134,7 +151,7 @@ def get_result(
     response_model=Cancelled,
     responses=describe(UnknownRequestError),
 )
-def cancel(job: Annotated[Job, Depends(_own_job)], parts: PartsDep) -> Response:
+def cancel(job: Annotated[Job, Depends(own_job)], parts: PartsDep) -> Response:
     """Withdraw a job that is still queued; a running or ended one stays as it is."""
     if parts.store.cancel(job.id):
         log.info("job_cancelled", request_id=job.id)
@@ -155,7 +172,7 @@ def _check_room(parts: Parts) -> None:
         )
 
 
-def _placed(job: Job, store: JobStore) -> tuple[Job, int | None]:
+def placed(job: Job, store: JobStore) -> tuple[Job, int | None]:
     """The job with its place, from one moment: between two reads it may be claimed or put back."""
     seen = job
     while True:
