@@ -146,7 +146,8 @@ def compared(shown: Iterable[VideoFrame], frames_THWC: Frames) -> Iterator[Liken
 
 
 def luma(frame_HWC: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    return np.rint(frame_HWC @ LUMA).astype(np.uint8)
+    rounded_HW: npt.NDArray[np.uint8] = np.rint(frame_HWC @ LUMA).astype(np.uint8)
+    return rounded_HW
 
 
 class Comparison:

@@ -1,6 +1,7 @@
 """Write docs/reference/ from the code, so that it cannot drift; a test compares the two."""
 
 import ast
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from rotoscope.errors import JOB_ERRORS, RequestError
+from rotoscope.media.formats import FORMATS, Format
 from rotoscope.schema.input import DEFAULT_NEGATIVE_PROMPT, VideoToVideoInput
 from rotoscope.settings import Settings
 
@@ -20,6 +22,7 @@ sys.path.insert(0, str(ROOT))
 from tests.media.corpus import CASES, Case  # noqa: E402 - found by the line above
 
 FOLDER = Path(__file__).parent / "reference"
+MEASURED = Path(__file__).parent / "measured"
 MARK = "pytest.mark.parameter"
 
 
@@ -31,6 +34,7 @@ def pages() -> dict[str, str]:
         "errors.md": "\n".join(errors_page()) + "\n",
         "parameters.md": "\n".join(parameters_page()) + "\n",
         "inputs.md": "\n".join(inputs_page()) + "\n",
+        "encode.md": "\n".join(encode_page()) + "\n",
     }
 
 
@@ -173,6 +177,49 @@ def marked(test: ast.FunctionDef) -> tuple[str, ...]:
 def as_words(test: Measured) -> str:
     words = test.name.removeprefix("test_").replace("_", " ")
     return f"{words[0].upper()}{words[1:]}. {test.sentence} `{test.place}`"
+
+
+def encode_page() -> Iterator[str]:
+    measured = json.loads((MEASURED / "encode.json").read_text())
+    yield "# Output files"
+    yield ""
+    yield "Colours are BT.709 in limited range and tagged so. Sound begins with the first frame and"
+    yield "ends with the last. Files begin to play before all of them has arrived: what tells where"
+    yield "each frame is stands in front."
+    yield ""
+    yield "| `video_output_type` | content type | picture | sound |"
+    yield "|---|---|---|---|"
+    for name, form in FORMATS.items():
+        picture = f"{form.codec}, {form.pix_fmt}"
+        yield f"| `{name}` | {form.content_type} | {picture} | {sound_of(form)} |"
+    yield ""
+    yield "The alpha channel of ProRes is opaque. A GIF has one palette, made from its own frames,"
+    yield "keeps every frame up to 50 a second, and takes as long as the clip to a hundredth of a"
+    yield "second; it loops for ever."
+    yield ""
+    yield "## What a level gives"
+    yield ""
+    yield "| `video_output_type` | `video_quality` | | MB | PSNR, dB | SSIM | VIF | CPU, s |"
+    yield "|---|---|---|--:|--:|--:|--:|--:|"
+    for row in measured["rows"]:
+        settings = ", ".join(f"{name} {value}" for name, value in row["settings"].items())
+        likeness = f"{row['psnr_db']:.1f} | {row['ssim']:.4f} | {row['vif']:.3f}"
+        figures = f"{row['megabytes']:.2f} | {likeness} | {row['cpu_s']:.1f}"
+        yield f"| `{row['output_type']}` | {row['quality']} | {settings} | {figures} |"
+    yield ""
+    yield "Likeness is that of every fourth frame, as it is shown, to the frame that was encoded:"
+    yield "PSNR over red, green and blue, SSIM and VIF (visual information fidelity) over luma; 1"
+    yield "is the same. Other clips give other figures, in the same order."
+    yield ""
+    yield f"Made by `python -m bench.encode --save`: {measured['scene']}."
+
+
+def sound_of(form: Format) -> str:
+    if form.sound is None:
+        return "none"
+    rate = f"{form.sound.rate:,} Hz" if form.sound.rate else "the model's rate"
+    bits = f", {form.sound.bits_a_second // 1000} kbit/s" if form.sound.bits_a_second else ""
+    return f"{form.sound.codec}, {rate}{bits}"
 
 
 def status_and_code(error: type[RequestError]) -> tuple[int, int]:

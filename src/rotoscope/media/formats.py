@@ -1,7 +1,7 @@
 """The four formats and their four levels, as one table; nothing here needs a media library.
 
 Levels of x264, VP9 and ProRes are crf 28 to 12, crf 40 to 18 and scales 13 to 2, chosen on natural
-720p video; docs/reference/output.md tells what they give. A GIF keeps every frame at its full size
+720p video; docs/reference/encode.md tells what they give. A GIF keeps every frame at its full size
 at each level, and spends more colours on it.
 """
 
