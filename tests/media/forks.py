@@ -22,7 +22,7 @@ class Forks:
     """The parent of them all; `start` takes the place of sandbox._start, one child at a time."""
 
     def __init__(self) -> None:
-        self._line, theirs = socket.socketpair()
+        self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._server = subprocess.Popen(
             [sys.executable, "-I", __file__, str(theirs.fileno())],
             env=CHILD_ENV,

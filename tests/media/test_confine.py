@@ -121,5 +121,6 @@ def test_the_child_loads_little() -> None:
         "rotoscope.media.interlaced",
         "rotoscope.media.rgb",
         "rotoscope.media.streams",
+        "rotoscope.media.wide",
     }
     assert not loaded & {"torch", "PIL", "cv2", "pydantic", "httpx2"}

@@ -13,13 +13,12 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from rotoscope.media.facts import MAX_PIXELS, MAX_SIDE, UnreadableError
+from rotoscope.media.wide import is_wide, to_bt709
 
 HD_HEIGHT = 720
-# By their numbers in ITU-T H.273.
-BT709 = 1
+RGB = 3
+# By its number in ITU-T H.273.
 UNSPECIFIED = 2
-BT2020 = 9
-PQ, HLG = 16, 18
 WITH_PALETTE = "pal8"
 
 
@@ -76,8 +75,7 @@ class RgbWriter:
     def __init__(self, width: int, height: int) -> None:
         self._width = width
         self._height = height
-        # One each for all frames: tables for wide colours take seconds to make.
-        self._resizer = VideoReformatter()
+        # One for all frames: it keeps its tables.
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: VideoFrame, aspect: Fraction | None) -> bytes:
@@ -100,42 +98,36 @@ class RgbWriter:
     def _flat(self, frame: VideoFrame, width: int, height: int) -> np.ndarray[Any, Any]:
         """RGB; what is transparent becomes black."""
         if not has_alpha(frame):
-            return self._convert(frame, width, height, "rgb24")
-        rgba_HWC = self._convert(frame, width, height, "rgba").astype(np.uint16)
+            return self._convert(frame, width, height, alpha=False)
+        rgba_HWC = self._convert(frame, width, height, alpha=True).astype(np.uint16)
         return ((rgba_HWC[..., :3] * rgba_HWC[..., 3:] + 127) // 255).astype(np.uint8)
 
     def _convert(
-        self, frame: VideoFrame, width: int, height: int, pixels: str
+        self, frame: VideoFrame, width: int, height: int, *, alpha: bool
     ) -> np.ndarray[Any, Any]:
+        wide = is_wide(frame)
         shrinks = width * height < frame.width * frame.height
-        interpolation = Interpolation.AREA if shrinks else Interpolation.LANCZOS
-        source = matrix_of(frame)
-        wide: dict[str, Any] = {}
-        if is_wide(frame):
-            # Colours are converted at the size that is wanted: ten times cheaper from 4K.
-            frame = self._resizer.reformat(
-                frame, width=width, height=height, interpolation=interpolation
-            )
-            wide = {
-                "dst_colorspace": Colorspace.ITU709,
-                "dst_color_primaries": BT709,
-                "dst_color_trc": BT709,
-            }
-        return self._reformatter.reformat(
+        pixels = ("rgba64le" if wide else "rgba") if alpha else ("rgb48le" if wide else "rgb24")
+        converted = self._reformatter.reformat(
             frame,
             width=width,
             height=height,
             format=pixels,
-            src_colorspace=source,
+            src_colorspace=matrix_of(frame),
             dst_color_range=ColorRange.JPEG,
-            interpolation=interpolation,
-            **wide,
-        ).to_ndarray()
+            interpolation=Interpolation.AREA if shrinks else Interpolation.LANCZOS,
+        )
+        levels_HWC: np.ndarray[Any, Any] = converted.to_ndarray()
+        return as_shown(levels_HWC, frame) if wide else levels_HWC
 
 
-def is_wide(frame: VideoFrame) -> bool:
-    """Whether light or colours go beyond what an SDR screen shows: PQ, HLG or BT.2020."""
-    return frame.color_trc in (PQ, HLG) or frame.color_primaries == BT2020
+def as_shown(levels_HWC: np.ndarray[Any, Any], frame: VideoFrame) -> np.ndarray[Any, Any]:
+    """Sixteen bits to eight; alpha, where there is one, as it is."""
+    primaries = int(frame.color_primaries)
+    rgb_HWC = to_bt709(levels_HWC[..., :3], transfer=int(frame.color_trc), primaries=primaries)
+    if levels_HWC.shape[-1] == RGB:
+        return rgb_HWC
+    return np.dstack([rgb_HWC, (levels_HWC[..., 3] >> 8).astype(np.uint8)])
 
 
 def has_alpha(frame: VideoFrame) -> bool:
