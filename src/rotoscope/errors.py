@@ -14,6 +14,7 @@ RotoscopeError
 │   ├── WrongContentTypeError   415 / 415001
 │   ├── ConflictError           409 / 409001
 │   ├── InUseError              409 / 409002
+│   ├── IdempotencyConflictError  409 / 409003
 │   └── UnavailableError        503 / 503001, with Retry-After
 │       └── DatabaseAwayError       the same, because the database does not answer
 └── JobError                 a job ends as failed, with a code and a sentence
@@ -28,6 +29,7 @@ RotoscopeError
     ├── LoraIncompatibleError   lora_incompatible
     ├── OutOfMemoryError        out_of_memory
     ├── WorkerLostError         worker_lost
+    ├── DeadlineExceededError   deadline_exceeded
     └── InternalError           internal_error
 """
 
@@ -141,6 +143,13 @@ class InUseError(RequestError):
     error_code = 409002
 
 
+class IdempotencyConflictError(RequestError):
+    """The idempotency key was sent with another body within the last 24 hours."""
+
+    status = 409
+    error_code = 409003
+
+
 class UnavailableError(RequestError):
     """The queue is full or the server is stopping; Retry-After says when to come back."""
 
@@ -240,6 +249,13 @@ class WorkerLostError(JobError):
     """The workers that ran the job stopped answering."""
 
     code = "worker_lost"
+    usually_retryable = True
+
+
+class DeadlineExceededError(JobError):
+    """No worker had claimed the job when the deadline that its request set had passed."""
+
+    code = "deadline_exceeded"
     usually_retryable = True
 
 

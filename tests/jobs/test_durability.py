@@ -12,12 +12,13 @@ SUBMITTER = """
 import sys
 from pathlib import Path
 from rotoscope.jobs.sqlite import SqliteJobStore
+from rotoscope.jobs.store import NewJob
 from rotoscope.schema.input import VideoToVideoInput
 
 asked = VideoToVideoInput(prompt="a", video_url="https://example.org/a.mp4", loras=())
 store = SqliteJobStore(Path(sys.argv[1]), lease_s=60, max_attempts=2)
 while True:
-    print(store.submit("m", "k", asked).id, flush=True)
+    print(store.submit(NewJob(model_id="m", key_id="k", input=asked)).job.id, flush=True)
     if lease := (store.claim("w") if store.waiting() % 3 == 0 else None):
         print(lease.job.id, flush=True)
 """

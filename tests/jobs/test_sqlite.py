@@ -8,8 +8,9 @@ from threading import Barrier
 import pytest
 
 from rotoscope.errors import OperatorError
-from rotoscope.jobs.job import Lease, State
+from rotoscope.jobs.job import Job, Lease, State
 from rotoscope.jobs.sqlite import FILE_NAME, SqliteJobStore
+from rotoscope.jobs.store import Beat, NewJob
 from rotoscope.schema.input import VideoToVideoInput
 from rotoscope.schema.output import Adjustment, Failure, Outcome, Progress
 from tests.jobs.conftest import LEASE_S, Clock, OpenStore
@@ -26,6 +27,10 @@ def claim(store: SqliteJobStore) -> Lease:
     return lease
 
 
+def submit(store: SqliteJobStore, asked: VideoToVideoInput) -> Job:
+    return store.submit(NewJob(model_id="m", key_id="k", input=asked)).job
+
+
 def state_of(store: SqliteJobStore, job_id: str) -> State:
     job = store.get(job_id)
     assert job is not None
@@ -36,7 +41,9 @@ def test_a_submitted_job_reads_back_as_it_was(
     store: SqliteJobStore, asked: VideoToVideoInput, clock: Clock
 ) -> None:
     """What a submit answers is what a later read finds."""
-    job = store.submit("model", "owner", asked, (WARNING,))
+    job = store.submit(
+        NewJob(model_id="model", key_id="owner", input=asked, warnings=(WARNING,))
+    ).job
 
     assert store.get(job.id) == job
     assert (job.model_id, job.key_id, job.state, job.attempt) == (
@@ -53,12 +60,12 @@ def test_an_unknown_job_is_none(store: SqliteJobStore) -> None:
     """Asking for what was never submitted is answered, not raised."""
     assert store.get("nothing") is None
     assert store.position("nothing") is None
-    assert not store.cancel("nothing")
+    assert store.cancel("nothing") is None
 
 
 def test_first_in_first_out(store: SqliteJobStore, asked: VideoToVideoInput) -> None:
     """Jobs are claimed in the order in which they were submitted."""
-    ids = [store.submit("m", "k", asked).id for _ in range(5)]
+    ids = [submit(store, asked).id for _ in range(5)]
 
     assert [claim(store).job.id for _ in ids] == ids
     assert store.claim("worker-1") is None
@@ -68,7 +75,7 @@ def test_positions_start_at_one_and_move_up(
     store: SqliteJobStore, asked: VideoToVideoInput
 ) -> None:
     """The next job is at 1; a claim moves the others up and takes the claimed one's place away."""
-    first, second, third = (store.submit("m", "k", asked).id for _ in range(3))
+    first, second, third = (submit(store, asked).id for _ in range(3))
     assert [store.position(job) for job in (first, second, third)] == [1, 2, 3]
 
     claim(store)
@@ -81,8 +88,8 @@ def test_a_claim_hands_over_the_input_as_it_was_sent(
     store: SqliteJobStore, asked: VideoToVideoInput
 ) -> None:
     """The worker gets the very input of the submit, under a token of its own."""
-    store.submit("m", "k", asked)
-    store.submit("m", "k", asked)
+    submit(store, asked)
+    submit(store, asked)
 
     one, two = claim(store), claim(store)
 
@@ -95,11 +102,11 @@ def test_a_heartbeat_notes_progress_and_warnings(
     store: SqliteJobStore, asked: VideoToVideoInput
 ) -> None:
     """What a worker tells is read by everyone, and stays when the next beat tells nothing."""
-    job_id = store.submit("m", "k", asked).id
+    job_id = submit(store, asked).id
     token = claim(store).token
 
-    assert store.heartbeat(job_id, token, PROGRESS, (WARNING,))
-    assert store.heartbeat(job_id, token)
+    assert store.heartbeat(job_id, token, PROGRESS, (WARNING,)) is Beat.HELD
+    assert store.heartbeat(job_id, token) is Beat.HELD
 
     job = store.get(job_id)
     assert job is not None
@@ -110,19 +117,19 @@ def test_heartbeats_keep_a_lease_alive(
     store: SqliteJobStore, asked: VideoToVideoInput, clock: Clock
 ) -> None:
     """A job that is heard of within each lease is never given to another."""
-    job_id = store.submit("m", "k", asked).id
+    job_id = submit(store, asked).id
     token = claim(store).token
     for _ in range(5):
         clock.advance(LEASE_S - 1)
         assert store.reap() == []
-        assert store.heartbeat(job_id, token)
+        assert store.heartbeat(job_id, token) is Beat.HELD
 
 
 def test_success_ends_a_job_with_its_outcome(
     store: SqliteJobStore, asked: VideoToVideoInput, outcome: Outcome, clock: Clock
 ) -> None:
     """A finished job keeps what was made, its warnings and its times, and no progress."""
-    job_id = store.submit("m", "k", asked).id
+    job_id = submit(store, asked).id
     token = claim(store).token
     store.heartbeat(job_id, token, PROGRESS)
     clock.advance(5)
@@ -142,7 +149,7 @@ def test_failure_ends_a_job_with_its_reason(
     store: SqliteJobStore, asked: VideoToVideoInput, failure: Failure
 ) -> None:
     """A model's error is final: the job is not tried again."""
-    job_id = store.submit("m", "k", asked).id
+    job_id = submit(store, asked).id
     assert store.fail(job_id, claim(store).token, failure)
 
     job = store.get(job_id)
@@ -155,7 +162,7 @@ def test_a_repeated_end_is_answered_as_done(
     store: SqliteJobStore, asked: VideoToVideoInput, outcome: Outcome, failure: Failure
 ) -> None:
     """A worker that lost the answer may ask again, but not for another end."""
-    good, bad = (store.submit("m", "k", asked).id for _ in range(2))
+    good, bad = (submit(store, asked).id for _ in range(2))
     good_token, bad_token = claim(store).token, claim(store).token
     for _ in range(2):
         assert store.succeed(good, good_token, outcome)
@@ -170,7 +177,7 @@ def test_a_released_job_returns_to_its_place(
     store: SqliteJobStore, asked: VideoToVideoInput
 ) -> None:
     """Release puts a job back at its old place, its attempt not counted, however often said."""
-    first, second = (store.submit("m", "k", asked).id for _ in range(2))
+    first, second = (submit(store, asked).id for _ in range(2))
     token = claim(store).token
 
     assert store.release(first, token)
@@ -186,7 +193,7 @@ def test_a_lost_lease_goes_to_the_next_worker(
     store: SqliteJobStore, asked: VideoToVideoInput, clock: Clock, outcome: Outcome
 ) -> None:
     """A silent worker's job is queued at its old place, and its late calls change nothing."""
-    first, second = (store.submit("m", "k", asked).id for _ in range(2))
+    first, second = (submit(store, asked).id for _ in range(2))
     late = claim(store).token
     clock.advance(LEASE_S + 1)
 
@@ -195,9 +202,9 @@ def test_a_lost_lease_goes_to_the_next_worker(
     refused = (store.heartbeat(first, late), store.succeed(first, late, outcome))
     again = claim(store)
 
-    assert refused == (False, False)
+    assert refused == (Beat.LOST, False)
     assert (again.job.id, again.job.attempt) == (first, 2)
-    assert not store.heartbeat(first, late)
+    assert store.heartbeat(first, late) is Beat.LOST
     assert not store.release(first, late)
     assert store.succeed(first, again.token, outcome)
 
@@ -207,7 +214,7 @@ def test_a_job_is_lost_only_so_often(
 ) -> None:
     """After its last attempt a lost job fails as worker_lost, and stays so."""
     store = open_store(max_attempts=3)
-    job_id = store.submit("m", "k", asked).id
+    job_id = submit(store, asked).id
     tokens = []
     for _ in range(3):
         tokens.append(claim(store).token)
@@ -228,14 +235,17 @@ def test_only_queued_jobs_are_cancelled(
     store: SqliteJobStore, asked: VideoToVideoInput, outcome: Outcome
 ) -> None:
     """A cancel changes a queued job and no other, and says which it was."""
-    running, queued = (store.submit("m", "k", asked).id for _ in range(2))
+    running, queued = (submit(store, asked).id for _ in range(2))
     token = claim(store).token
 
-    assert not store.cancel(running)
-    assert store.cancel(queued)
-    assert not store.cancel(queued)
+    store.cancel(running)
+    store.cancel(queued)
+    assert [state_of(store, job) for job in (running, queued)] == [
+        State.IN_PROGRESS,
+        State.CANCELLED,
+    ]
     assert store.succeed(running, token, outcome)
-    assert not store.cancel(running)
+    store.cancel(running)
     assert [state_of(store, job) for job in (running, queued)] == [
         State.SUCCEEDED,
         State.CANCELLED,
@@ -245,7 +255,7 @@ def test_only_queued_jobs_are_cancelled(
 
 def test_racing_claimers_share_no_job(store: SqliteJobStore, asked: VideoToVideoInput) -> None:
     """Four workers that claim at once get each job exactly once."""
-    ids = {store.submit("m", "k", asked).id for _ in range(40)}
+    ids = {submit(store, asked).id for _ in range(40)}
     start = Barrier(4)
 
     def work(worker: int) -> list[str]:
@@ -269,13 +279,15 @@ def test_a_cancel_and_a_claim_have_one_winner(
     """Whoever comes first has the job, and the other one is told so."""
     with ThreadPoolExecutor(2) as pool:
         for _ in range(100):
-            job_id = store.submit("m", "k", asked).id
+            job_id = submit(store, asked).id
             start = Barrier(2)
             claimed = pool.submit(lambda b: (b.wait(), store.claim("w"))[1], start)
             cancelled = pool.submit(lambda b, j: (b.wait(), store.cancel(j))[1], start, job_id)
             won = claimed.result() is not None
 
-            assert cancelled.result() is not won
+            seen = cancelled.result()
+            assert seen is not None
+            assert (seen.state is State.CANCELLED) is not won
             assert state_of(store, job_id) is (State.IN_PROGRESS if won else State.CANCELLED)
 
 
@@ -284,7 +296,7 @@ def test_a_restart_keeps_every_job(
 ) -> None:
     """Closed and opened again, the table holds the same jobs in the same order."""
     store = open_store()
-    ids = [store.submit("m", "k", asked).id for _ in range(3)]
+    ids = [submit(store, asked).id for _ in range(3)]
     lease = claim(store)
     store.succeed(ids[0], lease.token, outcome)
     before = [store.get(job) for job in ids]
@@ -301,7 +313,7 @@ def test_a_worker_that_outlives_the_server_keeps_its_job(
 ) -> None:
     """A lease that ran out while the server was away is prolonged once at start."""
     store = open_store()
-    job_id = store.submit("m", "k", asked).id
+    job_id = submit(store, asked).id
     token = claim(store).token
     store.close()
     clock.advance(10 * LEASE_S)
@@ -331,7 +343,7 @@ def test_a_table_of_another_version_is_refused(open_store: OpenStore, tmp_path: 
         file.execute("UPDATE schema_version SET version = 99")
     file.close()
 
-    with pytest.raises(OperatorError, match="schema version 99, this Rotoscope needs 1"):
+    with pytest.raises(OperatorError, match="schema version 99, this Rotoscope needs 2"):
         open_store()
 
 
@@ -348,14 +360,14 @@ def test_a_file_that_is_no_database_is_refused(open_store: OpenStore, tmp_path: 
 
 def test_the_table_is_on_disk_before_an_answer(store: SqliteJobStore) -> None:
     """Each commit is flushed to disk, in write-ahead mode."""
-    assert store._writer.execute("PRAGMA synchronous").fetchone()[0] == 2
-    assert store._writer.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert store.database.writer.execute("PRAGMA synchronous").fetchone()[0] == 2
+    assert store.database.writer.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
 
 
 def test_positions_count_to_a_thousand(store: SqliteJobStore, asked: VideoToVideoInput) -> None:
     """Far back in the queue the position says a thousand, which means that or more."""
-    store._writer.execute("PRAGMA synchronous = OFF")
-    last = [store.submit("m", "k", asked).id for _ in range(1003)][-1]
+    store.database.writer.execute("PRAGMA synchronous = OFF")
+    last = [submit(store, asked).id for _ in range(1003)][-1]
     assert (store.position(last), store.waiting()) == (1000, 1003)
 
 
@@ -364,9 +376,9 @@ def test_a_large_input_is_kept_apart_from_its_row(
 ) -> None:
     """A heartbeat's row does not carry the body, however large that is."""
     large = asked.model_copy(update={"video_url": "data:video/mp4;base64," + "A" * 1_000_000})
-    job_id = store.submit("m", "k", large).id
+    job_id = submit(store, large).id
 
-    row = store._reader.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    row = store.database.reader.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
 
     assert sum(len(str(value)) for value in row) < 1000
     assert claim(store).input == large

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from rotoscope.jobs.job import TRANSITIONS, Job, State
 from rotoscope.jobs.sqlite import SqliteJobStore
+from rotoscope.jobs.store import NewJob
 from rotoscope.schema.input import VideoToVideoInput
 from rotoscope.schema.output import Failure, Outcome
 from tests.jobs.conftest import LEASE_S, Clock
@@ -20,8 +21,8 @@ class Table:
     def __init__(self, folder: str, asked: VideoToVideoInput) -> None:
         self.clock = Clock()
         self.store = SqliteJobStore(Path(folder), lease_s=LEASE_S, max_attempts=2, clock=self.clock)
-        self.store._writer.execute("PRAGMA synchronous = OFF")
-        self.id = self.store.submit("m", "k", asked).id
+        self.store.database.writer.execute("PRAGMA synchronous = OFF")
+        self.id = self.store.submit(NewJob(model_id="m", key_id="k", input=asked)).job.id
         self.tokens = ["never given"]
 
     def job(self) -> Job:

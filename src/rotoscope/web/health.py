@@ -23,7 +23,7 @@ async def healthz() -> dict[str, str]:
 def readyz(parts: PartsDep) -> dict[str, str]:
     """Whether jobs can be queued and files be kept right now."""
     try:
-        parts.store.waiting()
+        parts.store.ping()
         parts.storage.check()
     except Exception as error:
         log.exception("not_ready")

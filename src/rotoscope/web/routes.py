@@ -18,7 +18,7 @@ from rotoscope.errors import (
     WrongContentTypeError,
 )
 from rotoscope.jobs.job import Job, State
-from rotoscope.jobs.store import JobStore
+from rotoscope.jobs.store import JobStore, NewJob
 from rotoscope.schema.catalogue import MODELS, Entry
 from rotoscope.schema.input import MODEL_ID, VideoToVideoInput, parse_input
 from rotoscope.schema.output import Adjustment, Cancelled, Result, Status, Submitted
@@ -109,7 +109,8 @@ def accept(
     if found := objections(asked, owner, parts):
         raise invalid(found)
     _check_room(parts)
-    job = parts.store.submit(model_id, owner, asked, warnings)
+    new = NewJob(model_id=model_id, key_id=owner, input=asked, warnings=warnings)
+    job = parts.store.submit(new).job
     parts.bell.ring()
     log.info("job_submitted", request_id=job.id, owner=owner)
     return job
@@ -153,10 +154,15 @@ def get_result(
 )
 def cancel(job: Annotated[Job, Depends(own_job)], parts: PartsDep) -> Response:
     """Withdraw a job that is still queued; a running or ended one stays as it is."""
-    if parts.store.cancel(job.id):
+    return as_json(answers.cancelled(withdraw(job, parts)), status=202)
+
+
+def withdraw(job: Job, parts: Parts) -> Job:
+    """Cancel a job if it can be, and tell how it is afterwards."""
+    after = parts.store.cancel(job.id) or job
+    if after.version != job.version and after.state is State.CANCELLED:
         log.info("job_cancelled", request_id=job.id)
-    after = parts.store.get(job.id)
-    return as_json(answers.cancelled(after or job), status=202)
+    return after
 
 
 def _check_room(parts: Parts) -> None:
@@ -165,9 +171,10 @@ def _check_room(parts: Parts) -> None:
             "The server is ending; send the request again in a moment.",
             retry_after_s=RETRY_AFTER_S,
         )
-    if parts.store.waiting() >= parts.settings.max_queue:
+    most = parts.settings.max_queue
+    if parts.store.waiting(most=most) >= most:
         raise UnavailableError(
-            f"The queue is full: {parts.settings.max_queue:,} jobs wait. Try again later.",
+            f"The queue is full: {most:,} jobs wait. Try again later.",
             retry_after_s=RETRY_AFTER_S,
         )
 

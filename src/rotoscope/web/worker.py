@@ -20,7 +20,8 @@ from rotoscope.errors import (
     UnauthorizedError,
     UnknownRequestError,
 )
-from rotoscope.jobs.job import Lease
+from rotoscope.jobs.job import Lease, State
+from rotoscope.jobs.store import Beat
 from rotoscope.schema.output import FieldError, Outcome
 from rotoscope.schema.worker import (
     Assignment,
@@ -73,7 +74,8 @@ def heartbeat(job_id: str, message: Heartbeat, parts: PartsDep) -> Response:
     """Keep the job, and tell how far it is."""
     # A worker's warnings only grow; none told means none new.
     warnings = message.warnings or None
-    return _held(parts.store.heartbeat(job_id, message.token, message.progress, warnings))
+    beat = parts.store.heartbeat(job_id, message.token, message.progress, warnings)
+    return _held(beat is not Beat.LOST)
 
 
 @router.put(
@@ -117,8 +119,11 @@ def succeed(job_id: str, message: Succeed, parts: PartsDep) -> Response:
     outcome = Outcome(**{name: getattr(message, name) for name in Outcome.model_fields})
     done = parts.store.succeed(job_id, message.token, outcome, message.warnings or None)
     if done:
-        parts.storage.drop_outputs(job_id, keep=keys.values())
-        log.info("job_succeeded", request_id=job_id)
+        job = parts.store.get(job_id)
+        # A job whose cancel was asked for ends as cancelled, and keeps nothing.
+        made = job is not None and job.state is State.SUCCEEDED
+        parts.storage.drop_outputs(job_id, keep=keys.values() if made else ())
+        log.info("job_succeeded" if made else "job_cancelled", request_id=job_id)
     return _held(done)
 
 
@@ -182,9 +187,9 @@ def _assignment(lease: Lease, parts: Parts) -> Assignment:
 
 def _attempt(parts: Parts, job_id: str, token: str) -> int:
     """The number of the attempt that holds the job; its lease starts anew."""
-    held = parts.store.heartbeat(job_id, token)
+    beat = parts.store.heartbeat(job_id, token)
     job = parts.store.get(job_id)
-    if not held or job is None:
+    if beat is Beat.LOST or job is None:
         raise _lost()
     return job.attempt
 

@@ -1,3 +1,2 @@
--- Whether the attempt with this token already brought the job to one of :states (a JSON list).
-SELECT 1 FROM jobs
- WHERE id = :id AND token = :token AND state IN (SELECT value FROM json_each(:states));
+-- What became of the attempt with this token, until another one is made.
+SELECT state FROM jobs WHERE id = :id AND token = :token;

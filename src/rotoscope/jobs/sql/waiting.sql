@@ -1,1 +1,2 @@
-SELECT count(*) AS jobs FROM jobs WHERE state = 'in_queue';
+SELECT count(*) AS jobs
+  FROM (SELECT 1 FROM jobs WHERE state = 'in_queue' LIMIT CAST(:most AS BIGINT)) AS some;

@@ -1,0 +1,1 @@
+INSERT INTO pools (name) VALUES (:pool) ON CONFLICT DO NOTHING;

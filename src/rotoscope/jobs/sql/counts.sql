@@ -1,0 +1,1 @@
+SELECT state, count(*) AS jobs FROM jobs GROUP BY state;

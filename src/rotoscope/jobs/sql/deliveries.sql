@@ -1,0 +1,1 @@
+SELECT * FROM deliveries WHERE job_id = :job_id ORDER BY created_at, id;

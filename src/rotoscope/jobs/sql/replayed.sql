@@ -1,0 +1,1 @@
+SELECT * FROM jobs WHERE key_id = :key_id AND idempotency_key = :idempotency_key;

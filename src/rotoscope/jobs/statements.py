@@ -1,0 +1,34 @@
+"""The statements in sql/, and the few words in them that differ from one database to the other."""
+
+from collections.abc import Mapping
+from importlib.resources import files
+
+SCHEMA_VERSION = 2
+
+SQLITE = {
+    "serial": "INTEGER PRIMARY KEY AUTOINCREMENT",
+    "often_updated": "",
+    # One writer at a time: what a statement reads cannot go stale before it writes.
+    "lock": "",
+    "skip_locked": "",
+    "settled_down": "",
+    "limits": "json_each(:limits) AS most",
+    "loaded": "json_each(:loaded) AS one",
+    "ids": "json_each(:ids) AS one",
+}
+
+
+def statements(dialect: Mapping[str, str]) -> Mapping[str, str]:
+    """Each file's text by its name, in one dialect; `choose` once for each `front`."""
+    texts = {
+        file.name.removesuffix(".sql"): file.read_text(encoding="utf-8").strip().rstrip(";")
+        for file in (files("rotoscope.jobs") / "sql").iterdir()
+        if file.name.endswith(".sql")
+    }
+    choose, near, far = (texts.pop(name) for name in ("choose", "front_near", "front_far"))
+    words = {**dialect, "schema": texts["schema"].format(**dialect) + ";"}
+    return {
+        **{name: text.format(**words) for name, text in texts.items()},
+        "choose_near": choose.format(**words, front=near),
+        "choose_far": choose.format(**words, front=far),
+    }
