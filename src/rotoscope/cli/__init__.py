@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from rotoscope.cli.backup import backup, restore
 from rotoscope.cli.doctor import doctor
 from rotoscope.cli.keys import keys
 from rotoscope.cli.loras import loras
@@ -39,7 +40,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (up, serve, work, run, doctor):
+for command in (up, serve, work, run, doctor, backup, restore):
     app.command()(command)
 app.add_typer(keys, name="keys")
 app.add_typer(models, name="models")
