@@ -134,7 +134,13 @@ def running(folder: Path, base_url: str = "http://testserver", **settings: Any) 
     clock = Clock()
     with (
         KeyStore(folder) as keys,
-        SqliteJobStore(folder, lease_s=60, max_attempts=2, clock=clock) as store,
+        SqliteJobStore(
+            folder,
+            lease_s=60,
+            max_attempts=2,
+            retention_s=chosen.retention_days * 86400 or None,
+            clock=clock,
+        ) as store,
     ):
         app = create_app(store, open_storage(chosen), keys, chosen, worker_key="given-at-start")
         with TestClient(app, base_url=base_url, client=("192.0.2.7", 50000)) as http:

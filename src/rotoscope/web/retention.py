@@ -1,6 +1,8 @@
-"""What is kept ends: uploads after `upload_hours`, or with the last job that names them.
+"""What is kept ends: ended requests after `retention_days`, uploads after `upload_hours`.
 
-Any number of servers may sweep at the same time: what one removes, another finds removed.
+Files go first and the row last: whatever a crash leaves is found again by its row, and what has no
+row by listing. Any number of servers may sweep at the same time: the table hands each expired job
+to one of them, and an upload or a stray file that one removes, another finds removed.
 """
 
 import asyncio
@@ -8,6 +10,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 from fastapi.concurrency import run_in_threadpool
 
@@ -21,7 +24,12 @@ from rotoscope.web.parts import Parts
 
 log = telemetry.logger()
 
+EXPIRED_EVERY_S = 3.0
 UPLOADS_EVERY_S = 600.0
+ORPHANS_EVERY_S = 3600.0
+AT_ONCE = 50
+ASKED_AT_ONCE = 500
+FEW = 10
 
 # A submit that looked at an upload in its last moment has its job in the table by then.
 GRACE = timedelta(minutes=5)
@@ -34,13 +42,49 @@ Sweep = Callable[[Parts, datetime], None]
 @asynccontextmanager
 async def retaining(parts: Parts) -> AsyncIterator[None]:
     """Sweep in the background until the block ends."""
-    tasks = [asyncio.create_task(_every(UPLOADS_EVERY_S, sweep_uploads, parts))]
+    tasks = [asyncio.create_task(_every(seconds, sweep, parts)) for sweep, seconds in _SWEEPS]
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def drop_everything(job: Job, parts: Parts) -> bool:
+    """Forget an ended job with its files; False, and nothing is removed, while it has not ended."""
+    if not ended(job):
+        return False
+    parts.storage.drop_outputs(job.id)
+    gone = parts.store.forget(job.id)
+    if gone:
+        log.info("request_forgotten", request_id=job.id)
+    return gone
+
+
+def sweep_expired(parts: Parts, _: datetime) -> None:
+    """Forget the jobs whose time is over, by the database's clock."""
+    while jobs := parts.store.take_expired(AT_ONCE):
+        for job in jobs:
+            if parts.bell.closed:
+                return
+            drop_everything(job, parts)
+
+
+def sweep_orphans(parts: Parts, now: datetime) -> None:
+    """Remove old files without a row; but not where most have none: that is the wrong table."""
+    old = parts.storage.jobs(older_than=now - ORPHAN_AGE)
+    known, orphans = 0, set[str]()
+    while (ids := list(islice(old, ASKED_AT_ONCE))) and not parts.bell.closed:
+        found = parts.store.job_exists(ids)
+        known += len(found)
+        orphans |= set(ids) - found
+    if len(orphans) > max(known, FEW):
+        log.error("orphans_kept", orphans=len(orphans), known=known)
+        return
+    for job_id in orphans:
+        parts.storage.drop_outputs(job_id)
+        log.warning("orphan_removed", request_id=job_id)
 
 
 def sweep_uploads(parts: Parts, now: datetime) -> None:
@@ -95,3 +139,10 @@ async def _every(seconds: float, sweep: Sweep, parts: Parts) -> None:
             # Whatever it was, the next round may work.
             log.exception("sweep_failed", sweep=sweep.__name__)
         await asyncio.sleep(seconds)
+
+
+_SWEEPS: tuple[tuple[Sweep, float], ...] = (
+    (sweep_expired, EXPIRED_EVERY_S),
+    (sweep_uploads, UPLOADS_EVERY_S),
+    (sweep_orphans, ORPHANS_EVERY_S),
+)

@@ -31,7 +31,7 @@ from rotoscope.web.catalogue import find_model
 from rotoscope.web.errors import describe, invalid
 from rotoscope.web.foreseen import foreseen_warnings
 from rotoscope.web.parts import Parts, PartsDep
-from rotoscope.web.retention import check_files
+from rotoscope.web.retention import check_files, hold_uploads
 from rotoscope.web.urls import base_url
 
 log = telemetry.logger()
@@ -110,6 +110,7 @@ def accept(
         raise invalid(found)
     _check_room(parts)
     new = NewJob(model_id=model_id, key_id=owner, input=asked, warnings=warnings)
+    hold_uploads(asked, new.id, parts)
     job = parts.store.submit(new).job
     parts.bell.ring()
     log.info("job_submitted", request_id=job.id, owner=owner)

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from types import FrameType
 
 import uvicorn
@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from rotoscope import telemetry
 from rotoscope.errors import OperatorError
-from rotoscope.jobs.sqlite import SqliteJobStore
+from rotoscope.jobs.open import open_store
 from rotoscope.keys import open_keys
 from rotoscope.settings import Settings
 from rotoscope.storage import open_storage
@@ -22,6 +22,7 @@ log = telemetry.logger()
 
 # Running answers get this long once the server is told to end; waiting claims end at once.
 GRACE_S = 10
+DAY_S = 24 * 3600
 BACKLOG = 2048
 
 Ready = Callable[[str], None]
@@ -39,7 +40,10 @@ def serve(settings: Settings, *, worker_key: str | None = None, ready: Ready | N
         listener = stack.enter_context(_listen(settings.host, settings.port))
         store = stack.enter_context(
             SqliteJobStore(
-                settings.data_dir, lease_s=settings.lease_s, max_attempts=settings.max_attempts
+                settings.data_dir,
+                lease_s=settings.lease_s,
+                max_attempts=settings.max_attempts,
+                retention_s=settings.retention_days * DAY_S or None,
             )
         )
         storage = open_storage(settings)
