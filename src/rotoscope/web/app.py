@@ -12,8 +12,9 @@ from rotoscope.keys import KeyStore
 from rotoscope.media.fetch import FetchPolicy
 from rotoscope.settings import Settings
 from rotoscope.storage import Storage
-from rotoscope.web import catalogue, docs, errors, files, health, plan, routes, worker
+from rotoscope.web import catalogue, docs, errors, fal, files, health, plan, routes, worker
 from rotoscope.web.bell import Bell
+from rotoscope.web.fal_proxy import FalProxy
 from rotoscope.web.parts import Parts
 from rotoscope.web.reaper import reaping
 from rotoscope.web.retention import retaining
@@ -54,10 +55,11 @@ def create_app(
         redoc_url=None,
     )
     app.state.parts = parts
+    app.add_middleware(FalProxy)
     app.add_middleware(Tracing)
     errors.install(app)
     # The plan's path is one that the submit's would take for a model's id.
-    for part in (plan, routes, catalogue, files, worker, health, docs):
+    for part in (plan, routes, catalogue, files, worker, health, fal, docs):
         app.include_router(part.router)
     return app
 
