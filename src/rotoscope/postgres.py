@@ -47,6 +47,17 @@ AWAY_CODES = frozenset(
     }
 )
 """SQLSTATEs that say "not now": nothing was done, the same may work in a moment."""
+SCHEMA_LOCK = "SELECT pg_advisory_xact_lock(7107340001)"
+"""Begins every change of tables: two servers that start at once must not both create them."""
+EPOCH = """
+DO $$ BEGIN
+  IF to_regprocedure('epoch()') IS NULL THEN
+    CREATE FUNCTION epoch() RETURNS double precision LANGUAGE sql VOLATILE
+      AS 'SELECT extract(epoch FROM clock_timestamp())::double precision';
+  END IF;
+END $$;
+"""
+"""Makes the function that all times come from: seconds since 1970."""
 TLS_MODES = ("disable", "prefer", "require", "verify-full")
 
 
@@ -72,6 +83,19 @@ class Session:
     def script(self, sql: str) -> None:
         """Run several statements without parameters."""
         self.connection.run(sql)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """What runs in this block is done together or not at all."""
+        self.script("BEGIN")
+        try:
+            yield
+            self.script("COMMIT")
+        except BaseException:
+            # A connection that is gone has rolled back already.
+            with suppress(InterfaceError, DatabaseError, OSError):
+                self.script("ROLLBACK")
+            raise
 
     def close(self) -> None:
         with suppress(Exception):
@@ -132,19 +156,20 @@ class Postgres:
                     raise
                 time.sleep(PAUSE_S)
 
+    def transact(self, work: Callable[[Session], Answer], *, again: bool = False) -> Answer:
+        """Let `work` use a connection in a transaction; with `again`, as `apply` does."""
+
+        def once(session: Session) -> Answer:
+            with session.transaction():
+                return work(session)
+
+        return self.apply(once, again=again)
+
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """A connection in a transaction that is committed at the end, or rolled back."""
-        with self.session() as session:
-            session.script("BEGIN")
-            try:
-                yield session
-                session.script("COMMIT")
-            except BaseException:
-                # A connection that is gone has rolled back already.
-                with suppress(InterfaceError, DatabaseError, OSError):
-                    session.script("ROLLBACK")
-                raise
+        with self.session() as session, session.transaction():
+            yield session
 
     @contextmanager
     def session(self) -> Iterator[Session]:

@@ -18,10 +18,9 @@ from rotoscope.errors import OperatorError
 from rotoscope.jobs.database import Answer, Run
 from rotoscope.jobs.rows import Row
 from rotoscope.jobs.statements import SCHEMA_VERSION, SQLITE, statements
-from rotoscope.jobs.table import JobTable
+from rotoscope.jobs.table import WEEK_S, JobTable
 
 FILE_NAME = "jobs.sqlite"
-WEEK_S = 7 * 24 * 3600.0
 
 SQL = statements(SQLITE)
 

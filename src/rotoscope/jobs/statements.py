@@ -17,6 +17,23 @@ SQLITE = {
     "ids": "json_each(:ids) AS one",
 }
 
+POSTGRES = {
+    "serial": "bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+    # Room for a heartbeat's row beside the old one, so that no index has to move; and a table that
+    # is never allowed to grow stale.
+    "often_updated": "WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, "
+    "autovacuum_vacuum_threshold = 1000, autovacuum_analyze_scale_factor = 0.02)",
+    "lock": "FOR UPDATE",
+    "skip_locked": "FOR UPDATE SKIP LOCKED",
+    # While the database or this server was away no heartbeat could arrive.
+    "settled_down": "AND epoch() > CAST(:not_before AS DOUBLE PRECISION) "
+    "AND epoch() > CAST(extract(epoch FROM pg_postmaster_start_time()) AS DOUBLE PRECISION) "
+    "+ CAST(:lease_s AS DOUBLE PRECISION)",
+    "limits": "json_each_text(CAST(:limits AS json)) AS most (key, value)",
+    "loaded": "json_array_elements_text(CAST(:loaded AS json)) AS one (value)",
+    "ids": "json_array_elements_text(CAST(:ids AS json)) AS one (value)",
+}
+
 
 def statements(dialect: Mapping[str, str]) -> Mapping[str, str]:
     """Each file's text by its name, in one dialect; `choose` once for each `front`."""

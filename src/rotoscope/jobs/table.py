@@ -29,6 +29,7 @@ from rotoscope.schema.output import Adjustment, Failure, Outcome, Progress
 Values = Mapping[str, Any]
 
 NO_LIMIT = 2**62
+WEEK_S = 7 * 24 * 3600.0
 
 WORKER_LOST = Failure(
     code=WorkerLostError.code,
@@ -208,6 +209,7 @@ class JobTable(Upkeep):
                 "reap_lost",
                 failure=WORKER_LOST.model_dump_json(),
                 not_before=self._opened_at + self._lease_s,
+                lease_s=self._lease_s,
             ),
             *self._end_all("reap_late", failure=DEADLINE_EXCEEDED.model_dump_json()),
         ]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from rotoscope.postgres import Postgres
+from rotoscope.postgres import EPOCH, SCHEMA_LOCK, Postgres
 
 FILE_NAME = "keys.sqlite"
 
@@ -36,17 +36,6 @@ CREATE TABLE IF NOT EXISTS key_limits (
   priority TEXT NOT NULL CHECK (priority IN ('normal', 'low'))
 );
 """
-# Two servers that start at once must not both create; the number only has to be one of our own.
-LOCK = "SELECT pg_advisory_xact_lock(7107340001)"
-POSTGRES_EPOCH = """
-DO $$ BEGIN
-  IF to_regprocedure('epoch()') IS NULL THEN
-    CREATE FUNCTION epoch() RETURNS double precision LANGUAGE sql VOLATILE
-      AS 'SELECT extract(epoch FROM clock_timestamp())::double precision';
-  END IF;
-END $$;
-"""
-
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -89,8 +78,8 @@ class PostgresTables:
     def __init__(self, url: str) -> None:
         self._pool = Postgres(url, most=4)
         with self._pool.transaction() as session:
-            session.script(LOCK)
-            session.script(POSTGRES_EPOCH + TABLES)
+            session.script(SCHEMA_LOCK)
+            session.script(EPOCH + TABLES)
 
     def run(self, sql: str, **values: object) -> Rows:
         # Each statement of the store says the same when it is sent twice.

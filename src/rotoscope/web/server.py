@@ -22,7 +22,6 @@ log = telemetry.logger()
 
 # Running answers get this long once the server is told to end; waiting claims end at once.
 GRACE_S = 10
-DAY_S = 24 * 3600
 BACKLOG = 2048
 
 Ready = Callable[[str], None]
@@ -38,14 +37,7 @@ def serve(settings: Settings, *, worker_key: str | None = None, ready: Ready | N
         keys = stack.enter_context(open_keys(settings))
         check_exposure(settings, keys)
         listener = stack.enter_context(_listen(settings.host, settings.port))
-        store = stack.enter_context(
-            SqliteJobStore(
-                settings.data_dir,
-                lease_s=settings.lease_s,
-                max_attempts=settings.max_attempts,
-                retention_s=settings.retention_days * DAY_S or None,
-            )
-        )
+        store = stack.enter_context(closing(open_store(settings)))
         storage = open_storage(settings)
         app = create_app(store, storage, keys, settings, worker_key=worker_key)
         _run(app, listener, ready)
