@@ -33,6 +33,7 @@ def _split(value: object) -> object:
 
 
 Strings = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+PoolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
 
 
@@ -115,7 +116,21 @@ class Settings(BaseSettings):
     heartbeat_s: float = Field(15, gt=0, description="Seconds between a worker's heartbeats.")
     max_attempts: int = Field(2, ge=1, description="Attempts before a lost job is failed.")
 
+    pools: Strings = Field(
+        (),
+        description="Which pool a job waits in, the first rule that fits: MODEL_ID=POOL, or "
+        "key:NAME=POOL for jobs of the keys of that name; else default. A worker's key of that "
+        "name gives work in that pool alone.",
+    )
+
     # The worker
+    pool: PoolName = Field("default", description="The pool whose jobs a worker takes.")
+    drain_s: float = Field(
+        840,
+        ge=0,
+        description="Seconds that a worker's running job has to end after SIGTERM, before it is "
+        "handed back to the queue.",
+    )
     server_url: str = Field("http://127.0.0.1:8000", description="The server a worker works for.")
     worker_key: SecretStr | None = Field(None, description="The key a worker presents.")
     checkpoint: str = Field("mini", description="The checkpoint to open, by its registry name.")

@@ -8,7 +8,7 @@ import pytest
 from rotoscope.errors import LeaseLostError, OperatorError
 from rotoscope.schema.worker import Assignment
 from rotoscope.worker.heartbeat import Heartbeat
-from rotoscope.worker.progress import Report
+from rotoscope.worker.progress import CancelAskedError, Report
 from tests.worker.stand_ins import Server, make_job
 
 
@@ -34,7 +34,12 @@ def test_it_beats_by_itself(server: Server) -> None:
     """Also while the main thread is silent."""
     with server.connect() as api, Heartbeat(make_job(), api, Report()):
         await_calls(server, "heartbeat", 3)
-    assert server.sent("heartbeat")[0] == {"token": "lease", "progress": None, "warnings": []}
+    assert server.sent("heartbeat")[0] == {
+        "token": "lease",
+        "progress": None,
+        "warnings": [],
+        "presence": {"worker_id": "w1", "pool": "default", "facts": {}},
+    }
 
 
 def test_a_change_is_sent_at_once(server: Server) -> None:
@@ -58,6 +63,18 @@ def test_a_refused_beat_ends_the_run(server: Server, status: int, error: type[Ex
         with pytest.raises(error):
             step_on(report)
     assert len(server.sent("heartbeat")) == 1
+
+
+def test_a_cancelled_job_keeps_its_lease_until_it_has_stopped(server: Server) -> None:
+    """The run raises at its next step, in any stage; until it has ended, the beats go on."""
+    report = Report()
+    server.will_answer("heartbeat", httpx2.Response(200, json={"cancelling": True}))
+    with server.connect() as api, Heartbeat(make_job(), api, report):
+        await_calls(server, "heartbeat", 3)
+        with pytest.raises(CancelAskedError):
+            report.step("denoise", 1, 2)
+        with pytest.raises(CancelAskedError):
+            report.begin("encode")
 
 
 def test_a_server_that_is_away_is_only_a_missed_beat(server: Server) -> None:

@@ -32,7 +32,7 @@ SMALL = {
     "match_video_length": False,
     "video_quality": "low",
 }
-ENDS = ("succeed", "fail", "release")
+ENDS = ("succeed", "fail", "release", "stop")
 
 
 @pytest.fixture(scope="module")
@@ -239,6 +239,57 @@ def test_a_lost_lease_ends_the_generation_silently(server: Server, do: Do) -> No
     server.will_answer("heartbeat", *[httpx2.Response(409)] * 9)
     do(make_job(**SMALL, prompt="gate"))
     assert ends(server) == []
+
+
+def test_a_cancelled_job_stops_and_the_next_one_runs(server: Server, do: Do) -> None:
+    """At its next step, with nothing told but that it stopped."""
+    server.will_answer("heartbeat", httpx2.Response(200, json={"cancelling": True}))
+    do(make_job(**SMALL, prompt="gate"))
+    do(make_job(**SMALL))
+    assert ends(server) == ["stop", "succeed"]
+    assert len(server.files) == 1
+
+
+def test_a_draining_worker_finishes_its_job_and_claims_no_more(
+    server: Server, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given time, the running job is not handed back."""
+    server.jobs.extend([make_job(**SMALL), make_job(**SMALL)])
+    stop = Stop(drain_s=1000)
+    usual = server.handle
+
+    def then_drain(request: httpx2.Request) -> httpx2.Response:
+        if "/files/" in request.url.path:
+            stop.drain()
+        return usual(request)
+
+    monkeypatch.setattr(server, "handle", then_drain)
+    with server.connect(stop.event) as api:
+        do_jobs(Bench(bench.model, api, bench.settings), tmp_path, stop)
+    assert ends(server) == ["succeed"]
+    assert len(server.jobs) == 1
+
+
+def test_a_worker_tells_which_loras_it_has_at_hand(
+    server: Server, bench: Bench, tmp_path: Path, stop: Stop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of its last jobs; a job without any adds nothing."""
+    told = [make_job(**SMALL).model_copy(update={"affinity": word}) for word in ("a", "", "b")]
+    server.jobs.extend(told)
+    usual = server.handle
+
+    def then_stop(request: httpx2.Request) -> httpx2.Response:
+        if not server.jobs and len(ends(server)) == len(told):
+            stop.event.set()
+        return usual(request)
+
+    monkeypatch.setattr(server, "handle", then_stop)
+    with server.connect(stop.event) as api:
+        api.facts = lambda: {"device": "cpu"}
+        do_jobs(Bench(bench.model, api, bench.settings), tmp_path, stop)
+    claims = server.sent("claim")
+    assert [claim["loaded"] for claim in claims] == [[], ["a"], ["a"], ["a", "b"]]
+    assert claims[0]["facts"] == {"device": "cpu"}
 
 
 def test_a_worker_that_ends_hands_its_job_back(server: Server, do: Do, stop: Stop) -> None:

@@ -11,11 +11,15 @@ import pytest
 WORKER = """
 import sys
 from rotoscope.worker.stop import Stop
-stop = Stop()
+stop = Stop(1000.0 if "slow" in sys.argv else 0.0)
 stop.listen(tied="tied" in sys.argv)
 if "ready" in sys.argv:
     stop.ready()
 print("up", flush=True)
+if "slow" in sys.argv:
+    while not stop.draining:
+        stop.wait(0.01)
+    print("draining", flush=True)
 stop.event.wait()
 print("finishing", flush=True)
 if "stuck" in sys.argv:
@@ -47,6 +51,24 @@ def test_a_signal_lets_the_worker_finish_up(number: signal.Signals) -> None:
     with worker("ready") as process:
         process.send_signal(number)
         assert process.communicate()[0] == "finishing\n"
+        assert process.returncode == 0
+
+
+def test_sigterm_gives_the_running_job_time() -> None:
+    """No more jobs at once; the one at hand is not handed back before the time is over."""
+    with worker("ready", "slow") as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout
+        assert process.stdout.readline() == "draining\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+
+
+def test_sigint_gives_it_none() -> None:
+    """Somebody sits there and waits for the end."""
+    with worker("ready", "slow") as process:
+        process.send_signal(signal.SIGINT)
+        assert process.communicate()[0] == "draining\nfinishing\n"
         assert process.returncode == 0
 
 

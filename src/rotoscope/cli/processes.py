@@ -68,7 +68,7 @@ def work(
     from rotoscope.worker.stop import Stop
 
     # Before the seconds that loading torch takes, so that an early word to end is heard.
-    stop = Stop()
+    stop = Stop(settings.drain_s)
     stop.listen(tied=tied)
     if tied:
         # Nobody reads what a library may print; a full pipe would stop the worker.

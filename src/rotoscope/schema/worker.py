@@ -1,17 +1,20 @@
 """What a worker and the server say to each other; both sides of it are Rotoscope's own.
 
 POST /v1/worker/claim                      Claim -> 200 Assignment, or 204: nothing to do
-POST /v1/worker/jobs/{id}/heartbeat        Heartbeat -> 204
+POST /v1/worker/jobs/{id}/heartbeat        Heartbeat -> 204, or 200 Beaten: stop
 PUT  /v1/worker/jobs/{id}/files/{name}     the bytes -> 201 StoredFile
 POST /v1/worker/jobs/{id}/succeed          Succeed -> 204
 POST /v1/worker/jobs/{id}/fail             Fail -> 204
 POST /v1/worker/jobs/{id}/release          Release -> 204: hands the job back, no attempt counted
+POST /v1/worker/jobs/{id}/stop             Release -> 204: it was stopped, as its owner asked
 GET  /v1/worker/uploads/{upload_id}        the bytes
 
 Every call carries `Authorization: Bearer <worker key>`, every call about a job the token of its
 claim (the file upload in the header `Lease-Token`). 409 means that the lease is lost: stop and
-discard. succeed, fail and release may be repeated with the same token after a lost answer.
+discard. succeed, fail, release and stop may be repeated with the same token after a lost answer.
 """
+
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,14 +27,34 @@ from rotoscope.schema.output import (
     Media,
     Progress,
 )
+from rotoscope.settings import PoolName
+
+FactName = Annotated[str, Field(max_length=64)]
+Affinity = Annotated[str, Field(max_length=64)]
 
 
 class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Claim(Message):
+class Presence(Message):
+    """Who is there, told with each claim and heartbeat."""
+
     worker_id: str = Field(min_length=1, max_length=200)
+    pool: PoolName = Field(
+        "default", description="Jobs and workers of one pool are kept apart from those of others."
+    )
+    facts: dict[FactName, str | int | float] = Field(
+        default_factory=dict,
+        max_length=32,
+        description="What the worker tells about itself: checkpoint, device, memory.",
+    )
+
+
+class Claim(Presence):
+    loaded: tuple[Affinity, ...] = Field(
+        (), max_length=32, description="Affinities of the sets of LoRAs that are at hand."
+    )
     wait_s: float = Field(20, ge=0, le=60, description="How long to wait for a job.")
 
 
@@ -42,6 +65,7 @@ class Assignment(Message):
     token: str
     lease_s: float
     heartbeat_s: float
+    affinity: str = Field("", description="Equal for jobs with the same LoRAs.")
     input: VideoToVideoInput
 
 
@@ -49,6 +73,13 @@ class Heartbeat(Message):
     token: str
     progress: Progress | None = None
     warnings: tuple[Adjustment, ...] = ()
+    presence: Presence | None = None
+
+
+class Beaten(Message):
+    """The answer to a heartbeat of a job that is to be stopped."""
+
+    cancelling: bool
 
 
 class StoredFile(Message):

@@ -4,11 +4,11 @@ Answers about a job are sent again until the server gives one, so that a restart
 costs no finished work. A worker that is told to end stops being patient after a few tries.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, repeat
 from pathlib import Path
 from threading import Event
-from typing import Self
+from typing import Any, Self
 
 import httpx2
 from pydantic import BaseModel
@@ -24,9 +24,11 @@ from rotoscope.errors import (
 from rotoscope.schema.output import Failure, Outcome
 from rotoscope.schema.worker import (
     Assignment,
+    Beaten,
     Claim,
     Fail,
     Heartbeat,
+    Presence,
     Release,
     StoredFile,
     Succeed,
@@ -34,6 +36,8 @@ from rotoscope.schema.worker import (
 from rotoscope.worker.progress import Report
 
 log = telemetry.logger()
+
+Facts = Callable[[], Mapping[str, str | int | float]]
 
 BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 TRIES_WHEN_STOPPING = 3
@@ -55,17 +59,21 @@ class RefusedError(RotoscopeError):
 class WorkerApi:
     """One worker's connection to the server; safe to use from its heartbeat thread too."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - who it is, where, and for which pool
         self,
         url: str,
         key: str,
         *,
         worker_id: str,
+        pool: str = "default",
         stopping: Event | None = None,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
         self._url = url
         self._worker_id = worker_id
+        self._pool = pool
+        self.facts: Facts = dict
+        """What the worker tells about itself now and then."""
         self._stopping = stopping or Event()
         self._http = httpx2.Client(
             base_url=url,
@@ -82,14 +90,20 @@ class WorkerApi:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def claim(self, wait_s: float = CLAIM_WAIT_S) -> Assignment | None:
+    def claim(
+        self, wait_s: float = CLAIM_WAIT_S, *, loaded: Sequence[str] = ()
+    ) -> Assignment | None:
         """The next job, or None when there is none for now.
+
+        Args:
+            wait_s: How long the server may wait for one.
+            loaded: Affinities of the sets of LoRAs that are at hand.
 
         Raises:
             ServerAwayError: The server does not answer.
             OperatorError: It does not accept this worker's key, or is of another version.
         """
-        claim = Claim(worker_id=self._worker_id, wait_s=wait_s)
+        claim = Claim(**self._presence(), wait_s=wait_s, loaded=tuple(loaded))
         try:
             answer = self._post("/v1/worker/claim", claim)
         except RefusedError as error:
@@ -100,10 +114,21 @@ class WorkerApi:
             return None
         return Assignment.model_validate_json(answer.content, extra="ignore")
 
-    def heartbeat(self, job: Assignment, report: Report) -> None:
-        """Prolong the lease and say how far the job is: one try, the next beat is soon."""
-        beat = Heartbeat(token=job.token, progress=report.progress, warnings=report.warnings)
-        self._post(_path(job, "heartbeat"), beat, timeout=HEARTBEAT_TIMEOUT)
+    def heartbeat(self, job: Assignment, report: Report) -> bool:
+        """Prolong the lease and say how far the job is: one try, the next beat is soon.
+
+        Answers whether the job is to be stopped because its owner cancelled it.
+        """
+        beat = Heartbeat(
+            token=job.token,
+            progress=report.progress,
+            warnings=report.warnings,
+            presence=Presence(**self._presence()),
+        )
+        answer = self._post(_path(job, "heartbeat"), beat, timeout=HEARTBEAT_TIMEOUT)
+        if answer.status_code == httpx2.codes.NO_CONTENT:
+            return False
+        return Beaten.model_validate_json(answer.content, extra="ignore").cancelling
 
     def store(self, job: Assignment, file: Path, name: str) -> StoredFile:
         """Hand a result's file to the server's storage."""
@@ -133,6 +158,10 @@ class WorkerApi:
         """Hand the job back unfinished; no attempt is counted."""
         self._tell(_path(job, "release"), Release(token=job.token))
 
+    def stop(self, job: Assignment) -> None:
+        """Say that the job was stopped, as its owner asked."""
+        self._tell(_path(job, "stop"), Release(token=job.token))
+
     def fetch_upload(
         self, upload_id: str, *, into: Path, name: str, max_bytes: int, field: str
     ) -> Path:
@@ -152,6 +181,9 @@ class WorkerApi:
                 "The upload did not arrive whole from the server.", field=field, retryable=True
             ) from error
         return path
+
+    def _presence(self) -> dict[str, Any]:
+        return {"worker_id": self._worker_id, "pool": self._pool, "facts": self.facts()}
 
     def _tell(self, path: str, message: BaseModel) -> None:
         for pause in self._tries():

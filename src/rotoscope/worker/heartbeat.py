@@ -7,7 +7,7 @@ from rotoscope import telemetry
 from rotoscope.errors import LeaseLostError, OperatorError
 from rotoscope.schema.worker import Assignment
 from rotoscope.worker.api import RefusedError, ServerAwayError, WorkerApi
-from rotoscope.worker.progress import Report
+from rotoscope.worker.progress import CancelAskedError, Report
 
 log = telemetry.logger()
 
@@ -44,10 +44,14 @@ class Heartbeat:
     def _send(self) -> bool:
         """Whether there is a lease to keep; a server that is away may come back in time."""
         try:
-            self._api.heartbeat(self._job, self._report)
+            cancelling = self._api.heartbeat(self._job, self._report)
         except (ServerAwayError, RefusedError) as error:
             log.warning("heartbeat_missed", request_id=self._job.request_id, reason=str(error))
         except (LeaseLostError, OperatorError) as error:
             self._report.abort(error)
             return False
+        else:
+            if cancelling:
+                # The lease is kept until the run has stopped and said so.
+                self._report.abort(CancelAskedError("The request was cancelled."))
         return True

@@ -1,7 +1,8 @@
 """Claim, run, finish, again: what a worker does until it is told to end.
 
-A job ends in exactly one of four ways: succeeded, failed with a code, released to the queue because
-the worker is ending, or dropped because the server gave it to another attempt.
+A job ends in exactly one of five ways: succeeded, failed with a code, cancelled because its owner
+asked for that, released to the queue because the worker is ending, or dropped because the server
+gave it to another attempt.
 """
 
 import gc
@@ -17,10 +18,12 @@ from rotoscope.errors import JobError, LeaseLostError, OperatorError
 from rotoscope.schema.worker import Assignment
 from rotoscope.settings import Settings
 from rotoscope.worker.api import RefusedError, ServerAwayError, WorkerApi
+from rotoscope.worker.facts import facts_of
 from rotoscope.worker.failure import failure_of, leaves_device_unusable
 from rotoscope.worker.folders import job_folder, workspace
 from rotoscope.worker.heartbeat import Heartbeat
-from rotoscope.worker.progress import Report, StoppedError
+from rotoscope.worker.held import Held
+from rotoscope.worker.progress import CancelAskedError, Report, StoppedError
 from rotoscope.worker.run import Bench, Model, run
 from rotoscope.worker.stop import Stop
 
@@ -42,6 +45,7 @@ def work(settings: Settings, open_model: Callable[[Settings], Model], stop: Stop
     """
     with workspace() as folder, connect(settings, stop) as api:
         model = open_model(settings)
+        api.facts = facts_of(model.checkpoint, settings)
         stop.ready()
         log.info("worker_ready", server=settings.server_url, checkpoint=model.checkpoint.name)
         do_jobs(Bench(model, api, settings), folder, stop)
@@ -51,20 +55,24 @@ def work(settings: Settings, open_model: Callable[[Settings], Model], stop: Stop
 def connect(settings: Settings, stop: Stop) -> WorkerApi:
     key = settings.worker_key.get_secret_value() if settings.worker_key else ""
     worker_id = f"{socket.gethostname()}-{os.getpid()}"
-    return WorkerApi(settings.server_url, key, worker_id=worker_id, stopping=stop.event)
+    return WorkerApi(
+        settings.server_url, key, worker_id=worker_id, pool=settings.pool, stopping=stop.event
+    )
 
 
 def do_jobs(bench: Bench, folder: Path, stop: Stop) -> None:
-    while not stop.event.is_set():
+    held = Held()
+    while not stop.draining:
         try:
-            job = bench.api.claim()
+            job = bench.api.claim(loaded=held.sets)
         except ServerAwayError as error:
             log.warning("server_away", reason=str(error))
-            stop.event.wait(PAUSE_WHEN_AWAY_S)
+            stop.wait(PAUSE_WHEN_AWAY_S)
             continue
         if job:
             with bound_contextvars(request_id=job.request_id, attempt=job.attempt):
                 do_job(job, bench, folder, stop)
+            held.note(job.affinity)
 
 
 def do_job(job: Assignment, bench: Bench, folder: Path, stop: Stop) -> None:
@@ -90,6 +98,9 @@ def finish(job: Assignment, bench: Bench, folder: Path, report: Report) -> None:
     except StoppedError:
         bench.api.release(job)
         log.info("job_released")
+    except CancelAskedError:
+        bench.api.stop(job)
+        log.info("job_cancelled")
     except (LeaseLostError, ServerAwayError, OperatorError):
         raise
     except Exception as error:  # noqa: BLE001 - whatever a job raises must not end the worker

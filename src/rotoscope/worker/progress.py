@@ -27,6 +27,10 @@ class StoppedError(RotoscopeError):
     """The worker was told to end: the job goes back to the queue."""
 
 
+class CancelAskedError(RotoscopeError):
+    """The job's owner cancelled it while it ran: it ends here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Course:
     """The stages of one job in order, each with its share of the whole; the shares add up to 1."""
@@ -80,10 +84,10 @@ class Report:
 
         Raises:
             LeaseLostError: The job is no longer this worker's.
+            CancelAskedError: Its owner cancelled it.
             StoppedError: The worker was told to end, and there is no finished clip to save.
         """
-        if stage not in CLOSING:
-            self._check()
+        self._check(finished=stage in CLOSING)
         self._show(stage, 0, 1)
 
     def follow(self, costs: Mapping[str, float], warnings: tuple[Adjustment, ...]) -> None:
@@ -111,10 +115,10 @@ class Report:
         self._clock_stage(self._stage)
         return {**self._seconds, "total": self._clock() - self._started}
 
-    def _check(self) -> None:
+    def _check(self, *, finished: bool = False) -> None:
         if self._abort:
             raise self._abort
-        if self._stopping.is_set():
+        if self._stopping.is_set() and not finished:
             raise StoppedError("The worker was told to end.")
 
     def _show(self, stage: str, step: int, steps: int) -> None:

@@ -1,0 +1,27 @@
+"""Which sets of LoRAs a worker has at hand: those of its last jobs.
+
+Their files are in its cache and in the machine's memory, so that another job with the same set
+starts without asking anyone for them.
+"""
+
+MOST = 8
+
+
+class Held:
+    """Affinities, the one used last at the end."""
+
+    def __init__(self) -> None:
+        self._sets: dict[str, None] = {}
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        return tuple(self._sets)
+
+    def note(self, affinity: str) -> None:
+        """A job of this affinity ran here; a job without LoRAs has none."""
+        if not affinity:
+            return
+        self._sets.pop(affinity, None)
+        self._sets[affinity] = None
+        if len(self._sets) > MOST:
+            del self._sets[next(iter(self._sets))]
