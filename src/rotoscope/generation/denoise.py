@@ -34,9 +34,13 @@ def denoise(
     denoiser: Denoiser,
     state: AudioVideo,
     sigmas: tuple[float, ...],
-    on_step: Callable[[int], None],
+    on_step: Callable[[int, Tokens], None],
 ) -> AudioVideo:
-    """Walk down `sigmas` and then to 0; `on_step` is told the number of steps done."""
+    """Walk down `sigmas` and then to 0.
+
+    `on_step` is told the number of steps done, and the video tokens with the guess of the clean
+    ones in the place of the noisy ones.
+    """
     for step, (sigma, sigma_next) in enumerate(pairwise((*sigmas, 0.0)), start=1):
         video_BNC, audio_BLD = denoiser(state.video, state.audio_BLD, sigma)
         kept_BNC = torch.lerp(state.video.clean_BNC, video_BNC, state.video.mask_BN[..., None])
@@ -45,7 +49,7 @@ def denoise(
             replace(state.video, noisy_BNC=torch.lerp(kept_BNC, state.video.noisy_BNC, left)),
             torch.lerp(audio_BLD, state.audio_BLD, left),
         )
-        on_step(step)
+        on_step(step, replace(state.video, noisy_BNC=kept_BNC))
     return state
 
 

@@ -29,6 +29,7 @@ from rotoscope.generation.loras import Lora, LoraFile, merged, open_lora
 from rotoscope.generation.memory import Footprint, Mode, choose, leaner, read_footprint
 from rotoscope.generation.models import Models, dtype_of, open_models, room_of
 from rotoscope.generation.plan import FRAME_STEP, NO_REFERENCE, Pass, Plan
+from rotoscope.generation.preview import Watch
 from rotoscope.generation.text import cut_prompts, encode_prompts
 from rotoscope.generation.walk import Conditions, Latents, Report, Walk
 from rotoscope.generation.weights import Checkpoint
@@ -76,13 +77,14 @@ class Pipeline:
         return choose(self._memory, self.footprint, plan, room_of(self.models, self.footprint))
 
     @torch.inference_mode()
-    def generate(
+    def generate(  # noqa: PLR0913, PLR0917 - each is something else
         self,
         plan: Plan,
         source_THWC: Frames | None,
         image_HWC: Image | None,
         loras: Sequence[LoraFile],
         report: Report,
+        watch: Watch | None = None,
     ) -> Generated:
         """Make the clip that `plan` describes; out of memory, try the next leaner memory plan.
 
@@ -93,26 +95,28 @@ class Pipeline:
             image_HWC: The first frame, of `plan.size`, or None.
             loras: LoRAs to merge, each at its scale.
             report: Told of each step; what it raises ends the generation and comes out here.
+            watch: Shown pictures of the clip while it is denoised; they change nothing of it.
 
         Raises:
             LoraIncompatibleError: A LoRA does not fit this checkpoint.
             OutOfMemoryError: The plan fits into no memory plan.
         """
         opened = [open_lora(file, self.models.transformer) for file in loras]
-        return self.make(plan, source_THWC, image_HWC, opened, report)
+        return self.make(plan, source_THWC, image_HWC, opened, report, watch)
 
     @torch.inference_mode()
-    def make(
+    def make(  # noqa: PLR0913, PLR0917 - generate's
         self,
         plan: Plan,
         source_THWC: Frames | None,
         image_HWC: Image | None,
         loras: Sequence[Lora],
         report: Report,
+        watch: Watch | None = None,
     ) -> Generated:
         """The same with LoRAs that are open already."""
         mode = self.admit(plan)
-        attempt = partial(self._attempt, plan, source_THWC, image_HWC, loras, report)
+        attempt = partial(self._attempt, plan, source_THWC, image_HWC, loras, report, watch)
         lean = leaner(mode, self.footprint, room_of(self.models, self.footprint))
         try:
             return attempt(mode)
@@ -132,12 +136,13 @@ class Pipeline:
         image_HWC: Image | None,
         opened: Sequence[Lora],
         report: Report,
+        watch: Watch | None,
         mode: Mode,
     ) -> Generated:
         self.models.placement.settle(mode)
         with self.models.placement.using(*(["text_encoder"] if plan.expand else [])):
             plan, not_expanded = expanded(self.models, plan, report)
-        latents = self.sample(plan, source_THWC, image_HWC, opened, report)
+        latents = self.sample(plan, source_THWC, image_HWC, opened, report, watch)
         report("decode", 0, 1)
         frames_THWC = to_frames(decode_frames(self.models, latents.video_BCFHW))
         audio = decode_audio(self.models, latents.audio_BLD) if plan.audio else None
@@ -151,13 +156,14 @@ class Pipeline:
         )
 
     @torch.inference_mode()
-    def sample(
+    def sample(  # noqa: PLR0913, PLR0917 - generate's
         self,
         plan: Plan,
         source_THWC: Frames | None,
         image_HWC: Image | None,
         loras: Sequence[Lora],
         report: Report,
+        watch: Watch | None = None,
     ) -> Latents:
         """The latents of the clip: one pass, or a pass at half size and a refining one."""
         models, (first, *second) = self.models, plan.passes
@@ -168,7 +174,7 @@ class Pipeline:
             text = encode_prompts(models, prompts)
         report("condition", 0, 1)
         conditions = Conditions(text, image_HWC, _sources(models, source_THWC, plan))
-        walk = Walk(models, conditions, plan, Generator().manual_seed(plan.seed), report)
+        walk = Walk(models, conditions, plan, Generator().manual_seed(plan.seed), report, watch)
         with self._transformer_with(_acting(loras, first)):
             latents = walk.down(first, walk.start(first))
         if second:

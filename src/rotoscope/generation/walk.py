@@ -25,6 +25,7 @@ from rotoscope.generation.condition import (
 from rotoscope.generation.denoise import AudioVideo, Guidance, denoise, make_denoiser
 from rotoscope.generation.models import Models
 from rotoscope.generation.plan import FRAME_STEP, SIDE_STEP, Pass, Plan
+from rotoscope.generation.preview import Watch, glimpse
 from rotoscope.generation.text import TextEmbeddings
 from rotoscope.media.clip import Size
 
@@ -60,6 +61,7 @@ class Walk:
     plan: Plan
     rng: Generator
     report: Report
+    watch: Watch | None = None
 
     def blank(self, size: Size) -> Latents:
         """Zeros of the clip's length at `size`: noised at sigma 1, nothing of them is left."""
@@ -119,5 +121,9 @@ class Walk:
             )
         return tokens
 
-    def _on_step(self, one: Pass, done: int) -> None:
+    def _on_step(self, one: Pass, done: int, guess: Tokens) -> None:
         self.report(one.stage, done, len(one.sigmas))
+        if self.watch and self.watch.due(done, len(one.sigmas)):
+            picture = glimpse(self.models, target_latents(guess))
+            if picture is not None:
+                self.watch.show(picture)
