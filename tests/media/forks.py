@@ -19,12 +19,16 @@ from rotoscope.media.sandbox import CHILD, CHILD_ENV
 
 
 class Forks:
-    """The parent of them all; `start` takes the place of sandbox._start, one child at a time."""
+    """The parent of them all; `start` takes the place of sandbox._start, one child at a time.
 
-    def __init__(self) -> None:
+    `limits` are other values of confine.py's numbers; without `filtered` only they hold, as on a
+    machine that neither filters system calls nor lets a process leave its network.
+    """
+
+    def __init__(self, *, filtered: bool = True, **limits: int) -> None:
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._server = subprocess.Popen(
-            [sys.executable, "-I", __file__, str(theirs.fileno())],
+            [sys.executable, "-I", __file__, str(theirs.fileno()), json.dumps([filtered, limits])],
             env=CHILD_ENV,
             pass_fds=[theirs.fileno()],
         )
@@ -74,18 +78,22 @@ class Fork:
 
 
 @contextmanager
-def forks() -> Iterator[Forks]:
-    opened = Forks()
+def forks(*, filtered: bool = True, **limits: int) -> Iterator[Forks]:
+    opened = Forks(filtered=filtered, **limits)
     try:
         yield opened
     finally:
         opened.close()
 
 
-def serve(line: socket.socket) -> None:
+def serve(line: socket.socket, limits: dict[str, int], *, filtered: bool) -> None:
     """Fork for each order; tell the process's number, then how it ended."""
-    from rotoscope.media import decode_child  # noqa: PLC0415 - here alone, in the parent of forks
+    from rotoscope.media import confine, decode_child  # noqa: PLC0415 - in the parent of forks alone
 
+    for name, value in limits.items():
+        setattr(confine, name, value)
+    if not filtered:
+        decode_child.confine = confine.limit
     while True:
         text, fds, _, _ = socket.recv_fds(line, 1000, 3)
         if not text:
@@ -117,4 +125,5 @@ def become_child(decode_child: Any, text: str, fds: list[int]) -> NoReturn:
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    filtered, limits = json.loads(sys.argv[2])
+    serve(socket.socket(fileno=int(sys.argv[1])), limits, filtered=filtered)

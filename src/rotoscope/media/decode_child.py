@@ -21,7 +21,7 @@ import av
 from av.video.frame import VideoFrame
 
 from rotoscope.media.confine import confine, silence_libraries
-from rotoscope.media.facts import MAX_PIXELS, UnreadableError
+from rotoscope.media.facts import MAX_PIXELS, MAX_SIDE, UnreadableError
 from rotoscope.media.interlaced import deinterlaced
 from rotoscope.media.rgb import RgbWriter, check_size, displayed_size
 from rotoscope.media.streams import Times, shown_stream
@@ -37,7 +37,9 @@ CODECS = (
 )
 # The file that is open already, and nothing that a container could name: no path, no address.
 OPTIONS = {"fd": str(FD), "protocol_whitelist": "fd", "format_whitelist": FORMATS}
-LIMITS = {"max_pixels": str(MAX_PIXELS), "codec_whitelist": CODECS}
+# FFmpeg counts lines of a multiple of 64 pixels; the exact limit is rgb.py's.
+LIMITS = {"max_pixels": str(MAX_PIXELS + 64 * MAX_SIDE), "codec_whitelist": CODECS}
+PROBING = {"probesize": "5000000"}
 # Fewer pictures than this say little about a rate.
 LEAST_TO_MEASURE = 3
 RATE_TOLERANCE = 0.02
@@ -137,10 +139,10 @@ class Video:
 
         Headers lie, or say nothing; a truncated file is as long as what can be read of it.
         """
-        self.container.seek(0)
+        container, stream = rewound(self.container, self.stream)
         count, first, last = 0, None, (0, 0)
         with suppress(av.error.FFmpegError):
-            for packet in self.container.demux(self.stream):
+            for packet in container.demux(stream):
                 # What an edit list cuts off is decoded, but never shown.
                 if packet.is_discard:
                     continue
@@ -162,10 +164,19 @@ def open_container(options: dict[str, str]) -> Any:
     return av.open("fd:", options=options, metadata_errors="replace")
 
 
+def rewound(container: Any, stream: Any) -> tuple[Any, Any]:
+    """Both at the file's start; opened again where the container cannot be sought in."""
+    try:
+        container.seek(0)
+    except av.error.FFmpegError:
+        container = open_container({**OPTIONS, **LIMITS, **PROBING})
+        stream = container.streams[stream.index]
+    return container, stream
+
+
 def open_video() -> Video:
     """The stream that a player would show. The limits are given twice: to probe, to decode."""
-    options = {**OPTIONS, **LIMITS, "probesize": "5000000"}
-    container = open_container(options)
+    container = open_container({**OPTIONS, **LIMITS, **PROBING})
     stream = shown_stream(container, CODECS.split(","))
     stream.codec_context.options = LIMITS
     stream.codec_context.thread_count = THREADS

@@ -114,8 +114,7 @@ def _open(draft: Path, form: Format, more: dict[str, str]) -> Any:
 
 
 def _video_stream(container: Any, clip: Clip, form: Format, quality: Quality) -> Any:
-    # One set of threads whatever the machine: the bytes depend on their number.
-    options = {**form.options, **form.levels[quality], "threads": "4"}
+    options = {**form.options, **form.levels[quality]}
     stream = container.add_stream(form.codec, rate=clip.fps, options=options)
     stream.width, stream.height = clip.size.width, clip.size.height
     stream.pix_fmt = form.pix_fmt
