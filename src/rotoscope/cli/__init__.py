@@ -13,6 +13,7 @@ from rotoscope.cli.backup import backup, restore
 from rotoscope.cli.doctor import doctor
 from rotoscope.cli.keys import keys
 from rotoscope.cli.loras import loras
+from rotoscope.cli.mcp import mcp
 from rotoscope.cli.models import models
 from rotoscope.cli.processes import serve, up, work
 from rotoscope.cli.run import run
@@ -40,7 +41,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (up, serve, work, run, doctor, backup, restore):
+for command in (up, serve, work, run, doctor, backup, restore, mcp):
     app.command()(command)
 app.add_typer(keys, name="keys")
 app.add_typer(models, name="models")
