@@ -79,19 +79,23 @@ def test_codes_and_statuses_are_the_documented_ones() -> None:
         ("BodyTooLargeError", 413, 413001),
         ("WrongContentTypeError", 415, 415001),
         ("ConflictError", 409, 409001),
+        ("InUseError", 409, 409002),
+        ("IdempotencyConflictError", 409, 409003),
         ("UnavailableError", 503, 503001),
     }
 
 
 def test_an_unusable_store_is_not_ready(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Readiness fails when jobs cannot be counted; liveness does not."""
-    assert site.http.get("/readyz").json() == {"status": "ready"}
+    """Readiness fails when the job table does not answer; liveness does not."""
+    ready = site.http.get("/readyz?workers=0")
+    assert ready.json() == {"status": "ready", "workers": 0}
 
     def broken() -> int:
         raise OSError("disk gone")
 
-    monkeypatch.setattr(site.parts.store, "waiting", broken)
-    answer = site.http.get("/readyz")
+    monkeypatch.setattr(site.parts.store, "ping", broken)
+    answer = site.http.get("/readyz?workers=0")
     assert answer.status_code == 503
+    assert "job table" in answer.text
     assert "disk gone" not in answer.text
     assert site.http.get("/healthz").json() == {"status": "ok"}
