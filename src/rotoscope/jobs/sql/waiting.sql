@@ -1,2 +1,2 @@
 SELECT count(*) AS jobs
-  FROM (SELECT 1 FROM jobs WHERE state = 'in_queue' LIMIT CAST(:most AS BIGINT)) AS some;
+  FROM (SELECT 1 FROM jobs WHERE state = 'in_queue' LIMIT CAST(:most AS BIGINT)) AS found;
