@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -14,6 +14,7 @@ import pytest
 
 from rotoscope.storage import Storage
 from rotoscope.storage.objects import open_bucket
+from rotoscope.web.retention import drop_everything, sweep_orphans
 from tests.seaweed import S3Server, s3_server
 from tests.web.conftest import OpenSite, Site
 
@@ -147,6 +148,26 @@ def test_a_worker_reads_an_upload(proxied: Site, server: S3Server) -> None:
     assert (got.status_code, got.json()["error_code"]) == (404, 404001)
 
 
+def test_what_ended_leaves_nothing_in_the_store(open_site: OpenSite, server: S3Server) -> None:
+    """A dropped request's files are gone, and so are stray ones; all else stays."""
+    site = open_site(storage_url=f"{server.url}/below")
+    (dropped, _), (kept, url) = made(site), made(site)
+    job = site.parts.store.get(dropped)
+    assert job is not None
+    assert drop_everything(job, site.parts)
+    with site.parts.storage.receive(10) as incoming:
+        site.parts.storage.keep_output(incoming, "stray", 1, "out.mp4")
+    assert jobs_in(server) == {kept, "stray"}
+
+    sweep_orphans(site.parts, datetime.now(UTC) + timedelta(hours=2))
+    assert jobs_in(server) == {kept}
+    assert site.http.get(url).content == CONTENT
+
+
+def jobs_in(server: S3Server) -> set[str]:
+    return {key.split("/")[2] for key in keys(server, "below/outputs/")}
+
+
 def test_a_store_that_is_away_is_told(proxied: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Callers are asked to come back; the server is not ready; nothing is a dead link."""
     _, url = made(proxied)
@@ -157,7 +178,7 @@ def test_a_store_that_is_away_is_told(proxied: Site, monkeypatch: pytest.MonkeyP
     for answer in (
         proxied.http.get(url),
         proxied.http.post("/v1/uploads", content=b"x", headers=proxied.client),
-        proxied.http.get("/readyz"),
+        proxied.http.get("/readyz?workers=0"),
     ):
         assert (answer.status_code, answer.json()["error_code"]) == (503, 503001)
         assert int(answer.headers["Retry-After"]) > 0
