@@ -1,88 +1,214 @@
-"""No call sequence leaves the diagram that jobs/job.py draws."""
+"""No walk of calls leaves the diagram that jobs/job.py draws, on either engine."""
 
 from collections.abc import Callable
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from dataclasses import dataclass, field
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from rotoscope.jobs.job import TRANSITIONS, Job, State
+from rotoscope.jobs.postgres import PostgresJobStore
 from rotoscope.jobs.sqlite import SqliteJobStore
-from rotoscope.jobs.store import NewJob
-from rotoscope.schema.input import VideoToVideoInput
-from rotoscope.schema.output import Failure, Outcome
-from tests.jobs.conftest import LEASE_S, Clock
+from rotoscope.jobs.store import Beat, JobStore
+from tests.jobs.conftest import FAILURE, LEASE_S, Clock, found, make_outcome, submit
+
+MOST_ATTEMPTS = 2
+EMPTY = [f"DELETE FROM {name}" for name in ("deliveries", "inputs", "jobs", "pools")]  # noqa: S608
+OUTCOME = make_outcome()
+places = st.integers(0, 5)
 
 
-class Table:
-    """A store with one job, and the tokens of its claims."""
+@dataclass
+class Model:
+    """What a job ought to be."""
 
-    def __init__(self, folder: str, asked: VideoToVideoInput) -> None:
-        self.clock = Clock()
-        self.store = SqliteJobStore(Path(folder), lease_s=LEASE_S, max_attempts=2, clock=self.clock)
-        self.store.database.writer.execute("PRAGMA synchronous = OFF")
-        self.id = self.store.submit(NewJob(model_id="m", key_id="k", input=asked)).job.id
-        self.tokens = ["never given"]
+    id: str
+    start_by: float | None
+    state: State = State.IN_QUEUE
+    attempt: int = 0
+    cancel_asked: bool = False
+    lease_until: float = 0
+    token: str = ""
+    """Of the attempt that holds the job, or ended it."""
 
-    def job(self) -> Job:
-        job = self.store.get(self.id)
-        assert job is not None
-        return job
+    def end(self, state: State) -> None:
+        """By its worker; a cancel that was asked for comes first."""
+        self.state = State.CANCELLED if self.cancel_asked else state
 
+
+@dataclass
+class Bench:
+    store: JobStore
+    clock: Clock
+    empty: Callable[[], None]
+
+
+@dataclass
+class Walk:
+    """Every job of one walk, the oldest first, and every token that was ever given."""
+
+    jobs: list[Model] = field(default_factory=list)
+    tokens: list[tuple[Model, str]] = field(default_factory=list)
+
+
+class Machine(RuleBasedStateMachine):
+    """One key in one pool, so that the order of claims is that of the submits."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__()
+        bench.empty()
+        self.store = bench.store
+        self.clock = bench.clock
+        self.walk = Walk()
+        self.before: dict[str, Job] = {}
+
+    @rule(within=st.sampled_from([None, 30.0]))
+    def submit(self, within: float | None) -> None:
+        job = submit(self.store, start_within_s=within)
+        self.walk.jobs.append(Model(job.id, within and self.clock.now + within))
+
+    @rule()
     def claim(self) -> None:
-        if lease := self.store.claim("w"):
-            self.tokens.append(lease.token)
+        lease = self.store.claim("w")
+        ready = [job for job in self.walk.jobs if job.state is State.IN_QUEUE]
+        ready = [job for job in ready if not self._late(job) or job.attempt]
+        assert (lease and lease.job.id) == (ready[0].id if ready else None)
+        if lease:
+            job = ready[0]
+            job.state, job.attempt, job.token = State.IN_PROGRESS, job.attempt + 1, lease.token
+            job.lease_until = self.clock.now + LEASE_S
+            self.walk.tokens.append((job, lease.token))
 
-    def lose(self) -> None:
-        self.clock.advance(LEASE_S + 1)
-        self.store.reap()
+    @precondition(lambda self: self.walk.tokens)
+    @rule(place=places)
+    def heartbeat(self, place: int) -> None:
+        job, token = self._token(place)
+        beat = self.store.heartbeat(job.id, token)
+        if not self._holds(job, token):
+            assert beat is Beat.LOST
+            return
+        assert beat is (Beat.CANCELLING if job.cancel_asked else Beat.HELD)
+        job.lease_until = self.clock.now + LEASE_S
+
+    @precondition(lambda self: self.walk.tokens)
+    @rule(place=places)
+    def succeed(self, place: int) -> None:
+        job, token = self._token(place)
+        self._settle(job, token, State.SUCCEEDED, self.store.succeed(job.id, token, OUTCOME))
+
+    @precondition(lambda self: self.walk.tokens)
+    @rule(place=places)
+    def fail(self, place: int) -> None:
+        job, token = self._token(place)
+        self._settle(job, token, State.FAILED, self.store.fail(job.id, token, FAILURE))
+
+    @precondition(lambda self: self.walk.tokens)
+    @rule(place=places)
+    def release(self, place: int) -> None:
+        job, token = self._token(place)
+        held = self._holds(job, token)
+        self._settle(job, token, State.IN_QUEUE, self.store.release(job.id, token))
+        job.attempt -= held
+
+    @precondition(lambda self: self.walk.tokens)
+    @rule(place=places)
+    def stop(self, place: int) -> None:
+        job, token = self._token(place)
+        done = self.store.stop(job.id, token)
+        if self._holds(job, token) and job.cancel_asked:
+            job.state = State.CANCELLED
+        assert done == (job.token == token and job.state is State.CANCELLED)
+
+    @precondition(lambda self: self.walk.jobs)
+    @rule(place=places, running=st.booleans())
+    def cancel(self, place: int, running: bool) -> None:
+        job = self.walk.jobs[-1 - place % len(self.walk.jobs)]
+        if job.state is State.IN_QUEUE:
+            job.state = State.CANCELLED
+        elif job.state is State.IN_PROGRESS and running:
+            job.cancel_asked = True
+        after = self.store.cancel(job.id, running=running)
+        assert after == found(self.store, job.id)
+
+    @rule(seconds=st.sampled_from([10.0, LEASE_S + 1]))
+    def wait(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    @rule()
+    def reap(self) -> None:
+        changed = {job.id for job in self.walk.jobs if self._reaped(job)}
+        assert {job.id for job in self.store.reap()} == changed
+
+    @invariant()
+    def every_job_is_as_it_ought_to_be(self) -> None:
+        for model in self.walk.jobs:
+            job = found(self.store, model.id)
+            assert (job.state, job.attempt) == (model.state, model.attempt)
+            assert job.cancel_asked == model.cancel_asked
+            self._check_step(self.before.get(job.id), job)
+            self.before[job.id] = job
+
+    def _check_step(self, before: Job | None, job: Job) -> None:
+        assert 0 <= job.attempt <= MOST_ATTEMPTS
+        assert (job.outcome is not None) == (job.state is State.SUCCEEDED)
+        assert job.failure is not None or job.state is not State.FAILED
+        assert (job.finished_at is not None) == job.ended
+        if before is None:
+            return
+        assert job.state is before.state or job.state in TRANSITIONS[before.state]
+        assert job == before if before.ended else job.version >= before.version
+        assert job.version > before.version or job.state is before.state
+
+    def _token(self, place: int) -> tuple[Model, str]:
+        return self.walk.tokens[-1 - place % len(self.walk.tokens)]
+
+    def _holds(self, job: Model, token: str) -> bool:
+        return job.state is State.IN_PROGRESS and job.token == token
+
+    def _late(self, job: Model) -> bool:
+        return job.start_by is not None and job.start_by <= self.clock.now
+
+    def _settle(self, job: Model, token: str, state: State, done: bool) -> None:
+        if self._holds(job, token):
+            job.end(state)
+        assert done == (job.token == token and job.state in {state, State.CANCELLED})
+
+    def _reaped(self, job: Model) -> bool:
+        """What the reaper ought to do to a job; whether it does anything."""
+        if job.state is State.IN_QUEUE and self._late(job) and not job.attempt:
+            job.state = State.CANCELLED
+            return True
+        if job.state is State.IN_PROGRESS and job.lease_until < self.clock.now:
+            job.end(State.FAILED if job.attempt == MOST_ATTEMPTS else State.IN_QUEUE)
+            job.token = ""
+            return True
+        return False
 
 
-Action = Callable[[Table, str, Outcome, Failure], object]
-
-ACTIONS: dict[str, Action] = {
-    "claim": lambda table, token, outcome, failure: table.claim(),
-    "lose": lambda table, token, outcome, failure: table.lose(),
-    "reap": lambda table, token, outcome, failure: table.store.reap(),
-    "cancel": lambda table, token, outcome, failure: table.store.cancel(table.id),
-    "heartbeat": lambda table, token, outcome, failure: table.store.heartbeat(table.id, token),
-    "release": lambda table, token, outcome, failure: table.store.release(table.id, token),
-    "succeed": lambda table, token, outcome, failure: table.store.succeed(table.id, token, outcome),
-    "fail": lambda table, token, outcome, failure: table.store.fail(table.id, token, failure),
-}
-
-CALLS = st.lists(st.tuples(st.sampled_from(sorted(ACTIONS)), st.integers(0, 3)), max_size=10)
-
-
-@settings(
-    deadline=None,
-    max_examples=150,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(calls=CALLS)
-def test_no_sequence_of_calls_leaves_the_diagram(
-    calls: list[tuple[str, int]], asked: VideoToVideoInput, outcome: Outcome, failure: Failure
-) -> None:
-    """Whatever is called, with whichever token, a job follows the arrows or stays as it was."""
-    with TemporaryDirectory() as folder:
-        table = Table(folder, asked)
-        for name, claim in calls:
-            before = table.job()
-            ACTIONS[name](table, table.tokens[-1 - claim % len(table.tokens)], outcome, failure)
-            _check_step(before, table.job())
-        table.store.close()
-
-
-def _check_step(before: Job, after: Job) -> None:
-    assert after.state is before.state or after.state in TRANSITIONS[before.state]
-    assert 0 <= after.attempt <= 2
-    if not TRANSITIONS[before.state]:
-        assert after == before
-    assert (after.outcome is not None) == (after.state is State.SUCCEEDED)
-    assert (after.failure is not None) == (after.state is State.FAILED)
+def test_no_walk_of_calls_leaves_the_diagram(store: JobStore, clock: Clock) -> None:
+    """Whatever is called, in whatever order, each job is what a model of it says."""
+    bench = Bench(store, clock, lambda: _empty(store))
+    run_state_machine_as_test(
+        lambda: Machine(bench),
+        settings=settings(max_examples=40, stateful_step_count=30, deadline=None),
+    )
 
 
 def test_every_state_is_drawn() -> None:
     """The table of transitions has a row for every state."""
     assert set(TRANSITIONS) == set(State)
+
+
+def _empty(store: JobStore) -> None:
+    for statement in EMPTY:
+        if isinstance(store, SqliteJobStore):
+            store.database.writer.execute(statement)
+        elif isinstance(store, PostgresJobStore):
+            store.database.pool.run(statement)

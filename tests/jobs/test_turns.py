@@ -170,9 +170,9 @@ def test_a_loaded_set_does_not_lift_a_limit(store: JobStore) -> None:
     submit(store, "A", affinity="x")
     submit(store, "A", affinity="x")
     submit(store, "B", affinity="y")
-    submit(store, "L", affinity="x", priority=LOW)
+    submit(store, "Z", affinity="x", priority=LOW)
 
-    assert keys(store, 3, loaded=["x"], limits={"A": 1}) == "ABL"
+    assert keys(store, 3, loaded=["x"], limits={"A": 1}) == "ABZ"
 
 
 def test_pools_are_apart(store: JobStore) -> None:

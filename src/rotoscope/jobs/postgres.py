@@ -31,8 +31,9 @@ class PostgresJobStore(JobTable):
         default_limit: int | None = None,
         most_connections: int = MOST_CONNECTIONS,
     ) -> None:
+        self.database = PostgresDatabase(url, most_connections)
         super().__init__(
-            PostgresDatabase(url, most_connections),
+            self.database,
             lease_s=lease_s,
             max_attempts=max_attempts,
             retention_s=retention_s,
