@@ -1,5 +1,7 @@
 """Results and uploads in a real S3 server: what is signed, streamed, deleted, and what it costs."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -182,6 +184,43 @@ def test_a_store_that_is_away_is_told(proxied: Site, monkeypatch: pytest.MonkeyP
     ):
         assert (answer.status_code, answer.json()["error_code"]) == (503, 503001)
         assert int(answer.headers["Retry-After"]) > 0
+
+
+PUTTING = """
+import sys, pathlib
+from rotoscope.storage.objects import open_bucket
+bucket = open_bucket(sys.argv[1])
+print("putting", flush=True)
+bucket.put(sys.argv[2], pathlib.Path(sys.argv[3]), "video/mp4")
+print("done", flush=True)
+"""
+
+
+@pytest.mark.parametrize("after_s", [0, 0.05])
+def test_a_killed_server_leaves_a_file_whole_or_not_at_all(
+    tmp_path: Path, server: S3Server, after_s: float
+) -> None:
+    """Whenever it dies while it stores; storing again makes it whole."""
+    file, size = tmp_path / "out.mp4", 32 * MIB
+    with file.open("wb") as big:
+        big.truncate(size)
+    bucket, key = open_bucket(server.url), f"killed/{after_s}"
+    command = [sys.executable, "-c", PUTTING, server.url, key, str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as putting:
+        assert putting.stdout is not None
+        assert putting.stdout.readline() == b"putting\n"
+        threading.Event().wait(after_s)
+        putting.kill()
+        done = putting.stdout.read() == b"done\n"
+
+    found = bucket.find(key)
+    assert found is None or found.size == size
+    assert found is not None or not done
+    assert found is None or after_s, "nothing was cut off"
+    bucket.put(key, file, "video/mp4")
+    found = bucket.find(key)
+    assert found is not None
+    assert found.size == size
 
 
 @dataclass
