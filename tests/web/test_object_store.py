@@ -14,10 +14,12 @@ import httpx2
 import psutil
 import pytest
 
-from rotoscope.storage import Storage
+from rotoscope.errors import OperatorError
+from rotoscope.settings import Settings
+from rotoscope.storage import Storage, open_storage
 from rotoscope.storage.objects import open_bucket
 from rotoscope.web.retention import drop_everything, sweep_orphans
-from tests.seaweed import S3Server, s3_server
+from tests.seaweed import READER_ID, S3Server, s3_server
 from tests.web.conftest import OpenSite, Site
 
 CONTENT = bytes(range(256)) * 64
@@ -148,6 +150,20 @@ def test_a_worker_reads_an_upload(proxied: Site, server: S3Server) -> None:
     assert not files & keys(server, "uploads/")
     got = proxied.http.get(f"/v1/worker/uploads/{upload_id}", headers=proxied.worker)
     assert (got.status_code, got.json()["error_code"]) == (404, 404001)
+
+
+def test_a_start_tries_what_it_will_need(
+    tmp_path: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Credentials that may only read, or wrong ones, end it with a sentence; a trial leaves no file."""
+    before = keys(server, "uploads/")
+    settings = Settings(data_dir=tmp_path, storage_url=server.url)
+    open_storage(settings)
+    assert keys(server, "uploads/") == before
+    for name, value in (("AWS_ACCESS_KEY_ID", READER_ID), ("AWS_SECRET_ACCESS_KEY", "wrong")):
+        monkeypatch.setenv(name, value)
+        with pytest.raises(OperatorError, match=r"Files cannot be kept in s3://clips/\S+: .*403"):
+            open_storage(settings)
 
 
 def test_what_ended_leaves_nothing_in_the_store(open_site: OpenSite, server: S3Server) -> None:

@@ -268,7 +268,7 @@ def test_an_ending_server_takes_no_jobs(site: Site) -> None:
     site.parts.bell.close()
     for answer in (
         site.http.post(SUBMIT, json=BODY, headers=site.client),
-        site.http.get("/readyz"),
+        site.http.get("/readyz?workers=0"),
     ):
         assert answer.status_code == 503
         assert int(answer.headers["Retry-After"]) > 0

@@ -136,4 +136,4 @@ def test_a_used_folder_is_the_operators_to_mend(tmp_path: Path) -> None:
     with started(tmp_path) as server:
         with pytest.raises(OperatorError, match="Another Rotoscope server"):
             serve(Settings(data_dir=tmp_path, port=0))
-        assert server.call("GET", "/readyz") == {"status": "ready"}
+        assert server.call("GET", "/readyz?workers=0") == {"status": "ready", "workers": 0}

@@ -115,7 +115,7 @@ def test_after_a_rotation_both_keys_sign_for_a_week(place: KeyPlace) -> None:
 def test_keys_that_sign_no_more_are_forgotten_at_the_next_rotation(place: KeyPlace) -> None:
     clock = Clock()
     signer = Signer(place, clock)
-    first = signer.keys()[0]
+    first = signer.in_use()[0]
 
     clock.now += 1
     second = signer.rotate()
@@ -129,16 +129,16 @@ def test_keys_that_sign_no_more_are_forgotten_at_the_next_rotation(place: KeyPla
 def test_another_servers_rotation_is_seen_within_a_minute(place: KeyPlace) -> None:
     clock = Clock()
     one, other = Signer(place, clock), Signer(place, clock)
-    one.keys()
+    one.in_use()
 
     new = other.rotate()
     clock.now += 61
 
-    assert one.keys()[0].id == new.id
+    assert one.in_use()[0].id == new.id
 
 
 def test_the_key_file_is_its_owners_alone(tmp_path: Path) -> None:
-    Signer(KeyFile(tmp_path)).keys()
+    Signer(KeyFile(tmp_path)).in_use()
 
     assert stat.S_IMODE((tmp_path / FILE_NAME).stat().st_mode) == 0o600
     assert [file.name for file in tmp_path.iterdir()] == [FILE_NAME]
@@ -149,4 +149,4 @@ def test_a_damaged_key_file_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / FILE_NAME).write_text(content)
 
     with pytest.raises(OperatorError, match=FILE_NAME):
-        Signer(KeyFile(tmp_path)).keys()
+        Signer(KeyFile(tmp_path)).in_use()

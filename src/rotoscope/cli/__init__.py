@@ -14,9 +14,11 @@ from rotoscope.cli.doctor import doctor
 from rotoscope.cli.keys import keys
 from rotoscope.cli.loras import loras
 from rotoscope.cli.mcp import mcp
+from rotoscope.cli.migrate import migrate
 from rotoscope.cli.models import models
 from rotoscope.cli.processes import serve, up, work
 from rotoscope.cli.run import run
+from rotoscope.cli.webhooks import webhooks
 from rotoscope.errors import RotoscopeError
 
 
@@ -41,8 +43,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (up, serve, work, run, doctor, backup, restore, mcp):
+for command in (up, serve, work, run, doctor, migrate, backup, restore, mcp):
     app.command()(command)
 app.add_typer(keys, name="keys")
 app.add_typer(models, name="models")
 app.add_typer(loras, name="loras")
+app.add_typer(webhooks, name="webhooks")

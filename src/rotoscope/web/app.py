@@ -12,12 +12,30 @@ from rotoscope.keys import KeyStore
 from rotoscope.media.fetch import FetchPolicy
 from rotoscope.settings import Settings
 from rotoscope.storage import Storage
-from rotoscope.web import catalogue, docs, errors, fal, files, health, plan, routes, worker
+from rotoscope.web import (
+    catalogue,
+    docs,
+    errors,
+    events,
+    fal,
+    files,
+    health,
+    listing,
+    plan,
+    pools,
+    routes,
+    webhooks,
+    worker,
+)
 from rotoscope.web.bell import Bell
 from rotoscope.web.fal_proxy import FalProxy
+from rotoscope.web.metrics import Metrics
+from rotoscope.web.observed import observed
 from rotoscope.web.parts import Parts
 from rotoscope.web.reaper import reaping
 from rotoscope.web.retention import retaining
+from rotoscope.web.sender import delivering
+from rotoscope.web.signing import open_signer
 from rotoscope.web.tracing import Tracing
 from rotoscope.web.urls import parse_proxies
 
@@ -31,8 +49,10 @@ def create_app(
     worker_key: str | None = None,
 ) -> FastAPI:
     """The web process without its socket; `worker_key` is accepted beside the stored keys."""
+    metrics = Metrics()
+    metrics.watch(store)
     parts = Parts(
-        store=store,
+        store=observed(store, metrics),
         storage=storage,
         keys=keys,
         settings=settings,
@@ -44,6 +64,8 @@ def create_app(
         ),
         proxies=parse_proxies(settings.trusted_proxies),
         probes=CapacityLimiter(plan.AT_ONCE),
+        metrics=metrics,
+        signer=open_signer(settings),
         worker_key=worker_key,
     )
     app = FastAPI(
@@ -56,15 +78,31 @@ def create_app(
     )
     app.state.parts = parts
     app.add_middleware(FalProxy)
-    app.add_middleware(Tracing)
+    app.add_middleware(Tracing, answered=metrics.http_answered)
     errors.install(app)
-    # The plan's path is one that the submit's would take for a model's id.
-    for part in (plan, routes, catalogue, files, worker, health, fal, docs):
+    for part in _ROUTERS:
         app.include_router(part.router)
     return app
 
 
+# The plan's path is one that the submit's would take for a model's id.
+_ROUTERS = (
+    plan,
+    routes,
+    listing,
+    events,
+    catalogue,
+    files,
+    worker,
+    pools,
+    webhooks,
+    health,
+    fal,
+    docs,
+)
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    async with reaping(app.state.parts), retaining(app.state.parts):
+    async with reaping(app.state.parts), retaining(app.state.parts), delivering(app.state.parts):
         yield

@@ -14,16 +14,17 @@ import os
 import secrets
 import time
 from base64 import b64decode, b64encode, urlsafe_b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any, Protocol
+from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from rotoscope.errors import OperatorError
-from rotoscope.postgres import Postgres, is_postgres
+from rotoscope.postgres import Postgres
 from rotoscope.settings import Settings
 
 FILE_NAME = "webhook_keys.json"
@@ -76,6 +77,8 @@ class KeyPlace(Protocol):
     def add(self, key: SigningKey, *, only_if_empty: bool, drop_before: float) -> None:
         """Keep `key`, and forget those made before `drop_before`."""
 
+    def close(self) -> None: ...
+
 
 class KeyFile:
     """The keys of a server that has its data folder to itself."""
@@ -112,6 +115,9 @@ class KeyFile:
             os.fsync(file.fileno())
         new.replace(self._path)
 
+    def close(self) -> None:
+        """Nothing is held."""
+
 
 class KeyTable:
     """The keys of all servers on one PostgreSQL database, in a table that is made when missing."""
@@ -144,6 +150,9 @@ class KeyTable:
                 made_at=key.made_at,
             )
 
+    def close(self) -> None:
+        self._database.close()
+
 
 class Signer:
     """Signs, and says which keys it signs with; safe to use from any thread."""
@@ -159,17 +168,20 @@ class Signer:
         """The three headers of Standard Webhooks, with a signature of each key in use."""
         stamp = str(int(self._clock()))
         message = f"{delivery_id}.{stamp}.".encode() + body
-        signatures = [b64encode(key.sign(message)).decode() for key in self.keys()]
+        signatures = [b64encode(key.sign(message)).decode() for key in self.in_use()]
         return {
             "webhook-id": delivery_id,
             "webhook-timestamp": stamp,
             "webhook-signature": " ".join(f"v1a,{signature}" for signature in signatures),
         }
 
-    def jwks(self) -> dict[str, list[dict[str, Any]]]:
-        return {"keys": [key.jwk for key in self.keys()]}
+    def close(self) -> None:
+        self._place.close()
 
-    def keys(self) -> Sequence[SigningKey]:
+    def jwks(self) -> dict[str, list[dict[str, str]]]:
+        return {"keys": [key.jwk for key in self.in_use()]}
+
+    def in_use(self) -> Sequence[SigningKey]:
         """Those in use, the newest first; looked up anew once a minute."""
         with self._lock:
             if self._clock() - self._loaded_at >= RELOAD_S:
@@ -198,10 +210,19 @@ class Signer:
 
 
 def open_signer(settings: Settings) -> Signer:
+    """Where this server's keys are; close it in the end."""
     url = settings.database_url and settings.database_url.get_secret_value()
-    if url and is_postgres(url):
-        return Signer(KeyTable(Postgres(url, most=1)))
-    return Signer(KeyFile(settings.data_dir))
+    place = KeyTable(Postgres(url, most=1)) if url else KeyFile(settings.data_dir)
+    return Signer(place)
+
+
+@contextmanager
+def opened_signer(settings: Settings) -> Iterator[Signer]:
+    signer = open_signer(settings)
+    try:
+        yield signer
+    finally:
+        signer.close()
 
 
 def _in_use(keys: Sequence[SigningKey], now: float) -> list[SigningKey]:

@@ -25,6 +25,7 @@ from rotoscope.jobs.store import Beat
 from rotoscope.schema.output import FieldError, Outcome
 from rotoscope.schema.worker import (
     Assignment,
+    Beaten,
     Claim,
     Fail,
     Heartbeat,
@@ -32,12 +33,14 @@ from rotoscope.schema.worker import (
     StoredFile,
     Succeed,
 )
+from rotoscope.web.affinity import affinity_of
 from rotoscope.web.answers import as_json
-from rotoscope.web.auth import check_worker, scheme
+from rotoscope.web.auth import check_worker, key_name, scheme
 from rotoscope.web.bodies import save
 from rotoscope.web.errors import describe, invalid
 from rotoscope.web.files import send
 from rotoscope.web.parts import Parts, PartsDep
+from rotoscope.web.pools import check_pool
 
 log = telemetry.logger()
 
@@ -57,6 +60,8 @@ NO_CONTENT = 204
 @router.post("/claim", response_model=Assignment, responses={204: {"description": "No job yet"}})
 async def claim(message: Claim, request: Request, parts: PartsDep) -> Response:
     """The next job, as soon as there is one; 204 after `wait_s` without."""
+    check_pool(parts.settings.pools, message.pool, key_name(request))
+    await run_in_threadpool(parts.presences.note, message, parts.store)
     lease = await _wait_for_lease(message, request, parts)
     if lease is None:
         return Response(status_code=NO_CONTENT)
@@ -69,13 +74,22 @@ async def claim(message: Claim, request: Request, parts: PartsDep) -> Response:
     return as_json(_assignment(lease, parts))
 
 
-@router.post(JOB + "/heartbeat", status_code=204, responses=describe(ConflictError))
+@router.post(
+    JOB + "/heartbeat",
+    status_code=204,
+    responses={
+        200: {"model": Beaten, "description": "The job is to be stopped"},
+        **describe(ConflictError),
+    },
+)
 def heartbeat(job_id: str, message: Heartbeat, parts: PartsDep) -> Response:
     """Keep the job, and tell how far it is."""
     # A worker's warnings only grow; none told means none new.
     warnings = message.warnings or None
     beat = parts.store.heartbeat(job_id, message.token, message.progress, warnings)
-    return _held(beat is not Beat.LOST)
+    if message.presence:
+        parts.presences.note(message.presence, parts.store)
+    return as_json(Beaten(cancelling=True)) if beat is Beat.CANCELLING else _held(beat is Beat.HELD)
 
 
 @router.put(
@@ -147,6 +161,16 @@ def release(job_id: str, message: Release, parts: PartsDep) -> Response:
     return _held(done)
 
 
+@router.post(JOB + "/stop", status_code=204, responses=describe(ConflictError))
+def stop(job_id: str, message: Release, parts: PartsDep) -> Response:
+    """End the job as cancelled, which its owner asked for while it ran."""
+    done = parts.store.stop(job_id, message.token)
+    if done:
+        parts.storage.drop_outputs(job_id)
+        log.info("job_cancelled", request_id=job_id)
+    return _held(done)
+
+
 @router.get(
     "/uploads/{upload_id}",
     response_class=FileResponse,
@@ -165,12 +189,21 @@ async def _wait_for_lease(message: Claim, request: Request, parts: Parts) -> Lea
     end = clock() + message.wait_s
     while not (parts.bell.closed or await request.is_disconnected()):
         rung = parts.bell.listen()
-        lease = await run_in_threadpool(parts.store.claim, message.worker_id)
+        lease = await run_in_threadpool(_claim, message, parts)
         left = end - clock()
         if lease or left <= 0:
             return lease
         await parts.bell.wait(rung, min(left, RECHECK_S))
     return None
+
+
+def _claim(message: Claim, parts: Parts) -> Lease | None:
+    return parts.store.claim(
+        message.worker_id,
+        pool=message.pool,
+        loaded=message.loaded,
+        limits=parts.keys.running_limits(),
+    )
 
 
 def _assignment(lease: Lease, parts: Parts) -> Assignment:
@@ -181,6 +214,7 @@ def _assignment(lease: Lease, parts: Parts) -> Assignment:
         token=lease.token,
         lease_s=parts.settings.lease_s,
         heartbeat_s=parts.settings.heartbeat_s,
+        affinity=affinity_of(lease.input),
         input=lease.input,
     )
 
