@@ -84,7 +84,7 @@ FORMATS: dict[OutputType, Format] = {
             "threads": "8",
         },
         levels={
-            # A sixth larger than in good time, and done in a fifth of it.
+            # A sixth larger than at the pace of the others, and done in a fifth of the time.
             "low": {"crf": "40", "cpu-used": "5", "deadline": "realtime"},
             "medium": {"crf": "33", "cpu-used": "5"},
             "high": {"crf": "27", "cpu-used": "4"},
