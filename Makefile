@@ -31,6 +31,7 @@ docs: .venv/dev
 bench: .venv/dev
 	$(BIN)/python bench/api.py
 	$(BIN)/python bench/overhead.py
+	$(BIN)/python -m bench.encode
 
 # Makes the checkpoint that ships: downloads, fits, packs and measures, in half an hour or more.
 mini: .venv/worker
