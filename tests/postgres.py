@@ -13,12 +13,13 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Event
 from uuid import uuid4
 
+import psutil
 import pytest
 
 from rotoscope.errors import DatabaseAwayError
@@ -89,8 +90,14 @@ class Server:
     def kill(self) -> None:
         """As a power cut would: every process of the server at once."""
         assert self._process
-        os.killpg(self._process.pid, signal.SIGKILL)
+        # Each of them is in a process group of its own.
+        children = psutil.Process(self._process.pid).children(recursive=True)
+        self._process.kill()
         self._process.wait()
+        for child in children:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        psutil.wait_procs(children)
 
     def stop(self) -> None:
         """In order: connections are closed, all is written."""
