@@ -33,10 +33,7 @@ def mcp(
         ),
     ] = None,
 ) -> None:
-    """Offer submit, status, result, cancel, plan and models as MCP tools on standard input.
-
-    Needs `pip install rotoscope[mcp]`.
-    """
+    """Offer submit, status, result, cancel, plan and models as MCP tools; needs the extra mcp."""
     telemetry.configure()
     try:
         # An extra, which only this command needs.
