@@ -13,7 +13,7 @@ from tests.faults.run import Scene, run
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=500)
-    parser.add_argument("--seconds", type=float, default=0, help="least time of breaking things")
+    parser.add_argument("--seconds", type=float, default=300, help="most time of breaking things")
     parser.add_argument("--engine", choices=["postgres", "sqlite"], default="postgres")
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--faults", help="names with commas between them; all of them if unset")

@@ -35,10 +35,8 @@ class Scene:
     """Mean time between two faults."""
     drain_s: float = 240.0
     """Most time that jobs may take to end once all is mended."""
-    seconds: float = 0.0
-    """Least time that things are broken for."""
-    most_seconds: float = 3600.0
-    """After that nothing more is broken."""
+    seconds: float = 20.0
+    """Most time that things are broken for; less when all jobs have ended before."""
     seed: int = 0
     mutants: Sequence[str] = ()
 

@@ -15,6 +15,7 @@ from rotoscope.cli.keys import keys
 from rotoscope.cli.loras import loras
 from rotoscope.cli.mcp import mcp
 from rotoscope.cli.migrate import migrate
+from rotoscope.cli.migrate import migrate
 from rotoscope.cli.models import models
 from rotoscope.cli.processes import serve, up, work
 from rotoscope.cli.run import run

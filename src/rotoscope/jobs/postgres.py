@@ -3,10 +3,9 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from rotoscope.errors import OperatorError
 from rotoscope.jobs.database import Answer, Run
 from rotoscope.jobs.rows import Row
-from rotoscope.jobs.statements import POSTGRES, SCHEMA_VERSION, statements
+from rotoscope.jobs.statements import POSTGRES, check_version, statements
 from rotoscope.jobs.table import WEEK_S, JobTable
 from rotoscope.postgres import EPOCH, MOST_CONNECTIONS, SCHEMA_LOCK, Postgres, Session
 
@@ -79,9 +78,5 @@ def _lay_out(session: Session) -> None:
     session.script(EPOCH)
     if session.run("SELECT to_regclass('schema_version') AS found")[0]["found"] is None:
         session.script(SQL["lay_out"])
-    version = session.run("SELECT version FROM schema_version")[0]["version"]
-    if version != SCHEMA_VERSION:
-        raise OperatorError(
-            f"The database has schema version {version}, this Rotoscope needs {SCHEMA_VERSION}; "
-            "use the release that upgraded it, or another database."
-        )
+    row = session.run("SELECT * FROM schema_version")[0]
+    check_version("The database", row["version"], row["release"])

@@ -17,7 +17,7 @@ from typing import IO
 from rotoscope.errors import OperatorError
 from rotoscope.jobs.database import Answer, Run
 from rotoscope.jobs.rows import Row
-from rotoscope.jobs.statements import SCHEMA_VERSION, SQLITE, statements
+from rotoscope.jobs.statements import SQLITE, check_version, statements
 from rotoscope.jobs.table import WEEK_S, JobTable
 
 FILE_NAME = "jobs.sqlite"
@@ -128,21 +128,17 @@ def _prepare(writer: sqlite3.Connection, file: Path) -> None:
     try:
         mode = writer.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         writer.execute("PRAGMA synchronous = FULL")
-        version = _lay_out(writer)
+        version, release = _lay_out(writer)
         writer.execute("PRAGMA foreign_keys = ON")
     except sqlite3.DatabaseError as error:
         raise OperatorError(f"{file} cannot be used as a job table: {error}.") from error
     if mode != "wal":
         raise OperatorError(f"{file} must be on a local disk: this one cannot share memory.")
-    if version != SCHEMA_VERSION:
-        raise OperatorError(
-            f"{file} has schema version {version}, this Rotoscope needs {SCHEMA_VERSION}; use the "
-            "release that wrote it, or another data_dir."
-        )
+    check_version(str(file), version, release)
 
 
-def _lay_out(writer: sqlite3.Connection) -> int:
-    """The version of the file, after what had to be done to it."""
+def _lay_out(writer: sqlite3.Connection) -> tuple[int, str]:
+    """The version of the file and the first release that knows it, after what had to be done."""
     if not writer.execute("SELECT 1 FROM sqlite_master").fetchone():
         _script(writer, SQL["lay_out"])
     elif _version(writer) == 1:
@@ -150,7 +146,8 @@ def _lay_out(writer: sqlite3.Connection) -> int:
         writer.execute("PRAGMA legacy_alter_table = ON")
         _script(writer, SQL["upgrade_2"])
         writer.execute("PRAGMA legacy_alter_table = OFF")
-    return _version(writer)
+    row = writer.execute("SELECT * FROM schema_version").fetchone()
+    return row["version"], row["release"]
 
 
 def _script(writer: sqlite3.Connection, text: str) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from importlib.resources import files
 
+from rotoscope.errors import OperatorError
+
 SCHEMA_VERSION = 2
 
 SQLITE = {
@@ -33,6 +35,19 @@ POSTGRES = {
     "loaded": "json_array_elements_text(CAST(:loaded AS json)) AS one (value)",
     "ids": "json_array_elements_text(CAST(:ids AS json)) AS one (value)",
 }
+
+
+def check_version(place: str, version: int, release: str) -> None:
+    """Refuse tables that this release does not know; `release` is the first that does.
+
+    Raises:
+        OperatorError: They are of another version.
+    """
+    if version != SCHEMA_VERSION:
+        raise OperatorError(
+            f"{place} has schema version {version}, this Rotoscope needs {SCHEMA_VERSION}; use "
+            f"Rotoscope {release} or newer, or name another place."
+        )
 
 
 def statements(dialect: Mapping[str, str]) -> Mapping[str, str]:

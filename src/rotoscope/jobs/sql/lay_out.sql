@@ -1,3 +1,3 @@
 -- All tables, in an empty database.
 {schema}
-INSERT INTO schema_version VALUES (2);
+INSERT INTO schema_version (version) VALUES (2);

@@ -1,6 +1,10 @@
 -- Times are seconds since 1970 by the database's clock, epoch(). JSON is kept as text: jsonb
 -- refuses some of what JSON allows, and gives back another text than it was given.
-CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL);
+-- release is the first that knows this version: an upgrade sets both.
+CREATE TABLE IF NOT EXISTS schema_version (
+  version INTEGER NOT NULL,
+  release TEXT NOT NULL DEFAULT '0.1.0'
+);
 
 CREATE TABLE IF NOT EXISTS jobs (
   seq             {serial},

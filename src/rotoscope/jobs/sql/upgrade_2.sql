@@ -3,6 +3,7 @@
 DROP INDEX jobs_queue;
 DROP INDEX jobs_running;
 ALTER TABLE jobs RENAME TO jobs_1;
+ALTER TABLE schema_version ADD COLUMN release TEXT NOT NULL DEFAULT '0.1.0';
 {schema}
 INSERT INTO jobs (seq, id, pool, model_id, key_id, priority, fair_rank, affinity, state, attempt,
                   max_attempts, worker_id, token, lease_until, created_at, started_at, finished_at,
