@@ -159,6 +159,12 @@ class Settings(BaseSettings):
         description="How the Detailer runs where it is the only IC-LoRA: as the others do, or in "
         "the three steps at full size, from the source and without guidance, that were published.",
     )
+    preview_every: int = Field(
+        5,
+        ge=0,
+        description="Steps from one picture of a running job to the next; 0: none. There are none "
+        "where weights are offloaded.",
+    )
     stg_scale: float = Field(
         0.0,
         ge=0,

@@ -17,6 +17,7 @@ from rotoscope.errors import OutOfMemoryError
 from rotoscope.generation.loras import LoraFile
 from rotoscope.generation.pipeline import Generated
 from rotoscope.generation.plan import Plan
+from rotoscope.generation.preview import Watch
 from rotoscope.generation.weights import CHECKPOINTS, Checkpoint
 from rotoscope.media.clip import Clip, Frames
 from rotoscope.schema.output import LoraFacts
@@ -47,6 +48,7 @@ class StandIn:
         image_HWC: npt.NDArray[np.uint8] | None,
         loras: Sequence[LoraFile],
         report: OnStep,
+        watch: Watch | None,
         /,
     ) -> Generated:
         self.images.append(image_HWC)
@@ -54,6 +56,8 @@ class StandIn:
         for stage in (stage for stage in plan.costs if stage != "preprocess"):
             for done in range(STEPS):
                 report(stage, done, STEPS)
+                if watch and stage == "denoise":
+                    watch.show(np.full((36, 64, 3), 40 * done, np.uint8))
                 self._misbehave(plan.prompt, report)
         facts = [
             LoraFacts(path=lora.ref, scale=lora.scale, sha256=lora.sha256, rank=1, layers=1)

@@ -1,9 +1,12 @@
 """The thread that keeps a lease."""
 
+from io import BytesIO
 from threading import Event
 
 import httpx2
+import numpy as np
 import pytest
+from PIL import Image
 
 from rotoscope.errors import LeaseLostError, OperatorError
 from rotoscope.schema.worker import Assignment
@@ -91,3 +94,33 @@ def test_it_ends_with_the_job(server: Server) -> None:
     with server.connect() as api, Heartbeat(slow_job(), api, Report()):
         pass
     assert server.sent("heartbeat") == []
+
+
+def test_a_picture_goes_ahead_of_the_beat_that_names_it(server: Server) -> None:
+    """As a file of the job's; the beats after it name it too."""
+    report = Report()
+    with server.connect() as api, Heartbeat(slow_job(), api, report):
+        report.show(np.zeros((36, 64, 3), np.uint8))
+        report.step("denoise", 5, 40)
+        await_calls(server, "heartbeat", 1)
+        report.step("denoise", 6, 40)
+        await_calls(server, "heartbeat", 2)
+    assert [verb for verb, _ in server.calls][:2] == ["files", "heartbeat"]
+    (key,) = server.files
+    assert Image.open(BytesIO(server.files[key])).size == (64, 36)
+    told = [beat["progress"] for beat in server.sent("heartbeat")]
+    assert [one["preview"] for one in told if isinstance(one, dict)] == [key, key]
+
+
+def test_a_picture_that_cannot_be_stored_is_left_out(server: Server) -> None:
+    """The run goes on, and so do the beats."""
+    report = Report()
+    server.will_answer("files", httpx2.ConnectError("away"))
+    with server.connect() as api, Heartbeat(make_job(), api, report):
+        report.show(np.zeros((36, 64, 3), np.uint8))
+        report.step("denoise", 5, 40)
+        await_calls(server, "heartbeat", 1)
+        report.step("denoise", 6, 40)
+    assert not server.files
+    assert report.progress is not None
+    assert report.progress.preview is None

@@ -48,6 +48,9 @@ class Progress(Answer):
     steps: int = Field(ge=0, description="Steps this stage has.")
     fraction: float = Field(ge=0, le=1, description="Share of the whole job that is done.")
     eta_s: float | None = Field(None, ge=0, description="Seconds left, once it can be estimated.")
+    preview: str | None = Field(
+        None, description="URL of a small picture of how the clip looks so far, while it is made."
+    )
 
 
 class Adjustment(Answer):

@@ -14,6 +14,7 @@ from rotoscope.schema.output import (
     ControlFile,
     ControlVideo,
     Output,
+    Progress,
     Result,
     Status,
     Submitted,
@@ -46,11 +47,19 @@ def status(job: Job, base: str, position: int | None) -> Status:
         result_url=_url(base, job, "result"),
         **_present(
             queue_position=position,
-            progress=job.progress,
+            progress=progress(job, base),
             warnings=list(job.warnings),
             error=job.failure,
         ),
     )
+
+
+def progress(job: Job, base: str) -> Progress | None:
+    """How far a job is; its picture as a URL."""
+    told = job.progress
+    if told is None or told.preview is None:
+        return told
+    return told.model_copy(update={"preview": _file_url(base, told.preview)})
 
 
 def result(job: Job, base: str, *, include_cost: bool) -> Result:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, repeat
 from pathlib import Path
 from threading import Event
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import httpx2
 from pydantic import BaseModel
@@ -43,6 +43,7 @@ BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 TRIES_WHEN_STOPPING = 3
 # A claim is answered at once when there is a job; a short wait only bounds how long an idle worker
 # takes to end, without dropping an assignment that is on its way.
+PREVIEW = "preview.jpg"
 CLAIM_WAIT_S = 1.0
 TIMEOUT = httpx2.Timeout(30, connect=5)
 HEARTBEAT_TIMEOUT = httpx2.Timeout(5)
@@ -134,10 +135,15 @@ class WorkerApi:
         """Hand a result's file to the server's storage."""
         for pause in self._tries():
             try:
-                return self._put(job, file, name)
+                with file.open("rb") as content:
+                    return self._put(job, name, content, file.stat().st_size)
             except ServerAwayError as error:
                 self._wait(pause, error)
         raise AssertionError  # _tries() is endless
+
+    def store_preview(self, job: Assignment, picture: bytes) -> str:
+        """Hand over a picture of the running job, in one try; answers its key."""
+        return self._put(job, PREVIEW, picture, len(picture)).key
 
     def succeed(self, job: Assignment, outcome: Outcome, report: Report) -> None:
         self._tell(
@@ -208,13 +214,10 @@ class WorkerApi:
             raise ServerAwayError(f"{self._url} does not answer: {error}") from error
         return self._checked(answer)
 
-    def _put(self, job: Assignment, file: Path, name: str) -> StoredFile:
-        headers = {"Lease-Token": job.token, "Content-Length": str(file.stat().st_size)}
+    def _put(self, job: Assignment, name: str, content: bytes | BinaryIO, size: int) -> StoredFile:
+        headers = {"Lease-Token": job.token, "Content-Length": str(size)}
         try:
-            with file.open("rb") as content:
-                answer = self._http.put(
-                    _path(job, f"files/{name}"), content=content, headers=headers
-                )
+            answer = self._http.put(_path(job, f"files/{name}"), content=content, headers=headers)
         except httpx2.TransportError as error:
             raise ServerAwayError(f"{self._url} does not answer: {error}") from error
         return StoredFile.model_validate_json(self._checked(answer).content, extra="ignore")

@@ -12,6 +12,9 @@ from itertools import takewhile
 from threading import Event
 from typing import Self
 
+import numpy as np
+import numpy.typing as npt
+
 from rotoscope.errors import RotoscopeError
 from rotoscope.schema.output import Adjustment, Progress
 
@@ -19,6 +22,9 @@ from rotoscope.schema.output import Adjustment, Progress
 # moves at all while a video is fetched says more than an exact one.
 OPENING = {"fetch": 0.01, "read": 0.02}
 CLOSING = {"encode": 0.02, "store": 0.01}
+Picture = npt.NDArray[np.uint8]
+"""Height x width x RGB."""
+
 UNPLANNED = {"generate": 1.0}
 """Stands for the model's own stages until the plan names them."""
 
@@ -67,7 +73,10 @@ class Report:
         self, stopping: Event | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.changed = Event()
-        self.progress: Progress | None = None
+        self.preview: str | None = None
+        """The key of the last picture that was stored; the heartbeat sets it."""
+        self._progress: Progress | None = None
+        self._picture: Picture | None = None
         self.warnings: tuple[Adjustment, ...] = ()
         self._stopping = stopping or Event()
         self._clock = clock
@@ -79,6 +88,14 @@ class Report:
         self._model_since: float | None = None
         self._model_from = sum(OPENING.values())
 
+    @property
+    def progress(self) -> Progress | None:
+        """How far the job is, with its last picture."""
+        progress, preview = self._progress, self.preview
+        return (
+            progress.model_copy(update={"preview": preview}) if progress and preview else progress
+        )
+
     def begin(self, stage: str) -> None:
         """A stage outside the model starts.
 
@@ -88,7 +105,7 @@ class Report:
             StoppedError: The worker was told to end, and there is no finished clip to save.
         """
         self._check(finished=stage in CLOSING)
-        self._show(stage, 0, 1)
+        self._tell(stage, 0, 1)
 
     def follow(self, costs: Mapping[str, float], warnings: tuple[Adjustment, ...]) -> None:
         """The plan is made: from here on the model's stages and the adjustments are known."""
@@ -104,7 +121,17 @@ class Report:
         self._check()
         if self._model_since is None:
             self._model_since = self._clock()
-        self._show(stage, done, steps)
+        self._tell(stage, done, steps)
+
+    def show(self, picture: Picture) -> None:
+        """How the clip looks so far; the next beat takes it along."""
+        self._picture = picture
+        self.changed.set()
+
+    def take_picture(self) -> Picture | None:
+        """The picture that came since the last one was taken."""
+        picture, self._picture = self._picture, None
+        return picture
 
     def abort(self, error: RotoscopeError) -> None:
         """Make the run raise `error` at its next step."""
@@ -121,10 +148,10 @@ class Report:
         if self._stopping.is_set() and not finished:
             raise StoppedError("The worker was told to end.")
 
-    def _show(self, stage: str, step: int, steps: int) -> None:
+    def _tell(self, stage: str, step: int, steps: int) -> None:
         self._clock_stage(stage)
         fraction = self._fraction(stage, step, steps)
-        self.progress = Progress(
+        self._progress = Progress(
             stage=stage,
             stages=self._course.stages,
             step=step,
@@ -144,7 +171,7 @@ class Report:
 
     def _fraction(self, stage: str, step: int, steps: int) -> float:
         """Never falls, also when the model names a stage that its plan did not."""
-        before = self.progress.fraction if self.progress else 0.0
+        before = self._progress.fraction if self._progress else 0.0
         known = stage in self._course.shares
         return max(before, self._course.fraction(stage, step, steps)) if known else before
 

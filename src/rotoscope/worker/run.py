@@ -15,6 +15,7 @@ from rotoscope.generation.in_context import in_context_of
 from rotoscope.generation.loras import LoraFile
 from rotoscope.generation.pipeline import Generated
 from rotoscope.generation.plan import Choices, Plan, make_plan
+from rotoscope.generation.preview import Watch
 from rotoscope.generation.walk import Report as OnStep
 from rotoscope.generation.weights import Checkpoint
 from rotoscope.media.clip import Clip, Frames, VideoInfo
@@ -41,13 +42,14 @@ class Model(Protocol):
     def admit(self, plan: Plan, /) -> object:
         """Raises OutOfMemoryError where `plan` cannot fit."""
 
-    def generate(
+    def generate(  # noqa: PLR0913, PLR0917 - each is something else
         self,
         plan: Plan,
         source: Frames | None,
         image: npt.NDArray[np.uint8] | None,
         loras: Sequence[LoraFile],
         report: OnStep,
+        watch: Watch | None,
         /,
     ) -> Generated: ...
 
@@ -73,19 +75,20 @@ def run(job: Assignment, bench: Bench, folder: Path, report: Report) -> Outcome:
     source = read_source(inputs.video, plan)
     control = draw_control(source, plan, bench, report)
     image = read_image(inputs.image, plan)
+    shown = control.frames_THWC if control else source
     made = bench.model.generate(
-        plan, control.frames_THWC if control else source, image, inputs.loras, report.step
+        plan, shown, image, inputs.loras, report.step, watch(report, bench.settings)
     )
     report.warn(made.warnings)
     report.begin("encode")
     encoded = encode_as_asked(made.clip, job.input, folder)
-    shown = control and encode_control(control, plan, folder)
+    drawn = control and encode_control(control, plan, folder)
     report.begin("store")
     stored = bench.api.store(job, encoded.path, encoded.path.name)
     return Outcome(
         file=stored.key,
         media=encoded.media,
-        control=shown and store_control(job, shown, bench),
+        control=drawn and store_control(job, drawn, bench),
         metrics=report.seconds(),
         manifest=manifest_of(job, bench.model.checkpoint, plan, inputs, made, control),
     )
@@ -122,6 +125,11 @@ def draw_control(source: Frames | None, plan: Plan, bench: Bench, report: Report
     control = make_control(source, plan.preprocessor, bench.settings, report.step)
     report.warn(control.warnings)
     return control
+
+
+def watch(report: Report, settings: Settings) -> Watch | None:
+    """Pictures of the clip for whoever asks how the job is; None where the operator wants none."""
+    return Watch(settings.preview_every, report.show) if settings.preview_every else None
 
 
 def encode_as_asked(clip: Clip, asked: VideoToVideoInput, folder: Path) -> Encoded:
