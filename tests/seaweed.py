@@ -15,6 +15,7 @@ from obstore.store import S3Store
 
 WEED = Path(sysconfig.get_path("scripts")) / "weed"
 KEY_ID = "rotoscope"
+READER_ID = "reader"
 SECRET = "a-secret-of-the-tests"
 BUCKET = "clips"
 CONFIG = {
@@ -23,7 +24,12 @@ CONFIG = {
             "name": "rotoscope",
             "credentials": [{"accessKey": KEY_ID, "secretKey": SECRET}],
             "actions": ["Admin", "Read", "List", "Tagging", "Write"],
-        }
+        },
+        {
+            "name": READER_ID,
+            "credentials": [{"accessKey": READER_ID, "secretKey": SECRET}],
+            "actions": ["Read", "List"],
+        },
     ]
 }
 START_S = 90

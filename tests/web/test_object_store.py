@@ -155,7 +155,7 @@ def test_a_worker_reads_an_upload(proxied: Site, server: S3Server) -> None:
 def test_a_start_tries_what_it_will_need(
     tmp_path: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Credentials that may only read, or wrong ones, end it with a sentence; a trial leaves no file."""
+    """Credentials that only read, or wrong ones, end it with a sentence; a trial leaves no file."""
     before = keys(server, "uploads/")
     settings = Settings(data_dir=tmp_path, storage_url=server.url)
     open_storage(settings)

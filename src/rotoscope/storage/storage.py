@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from rotoscope.errors import OperatorError, UnavailableError
 from rotoscope.schema.input import UPLOAD_SCHEME
 from rotoscope.settings import Settings
-from rotoscope.storage.bucket import Bucket, Stored, reason_of
+from rotoscope.storage.bucket import Bucket, Stored, reason_of, unavailable
 from rotoscope.storage.folder import FolderBucket
 from rotoscope.storage.incoming import Incoming, Spool
 
@@ -116,7 +116,10 @@ class Storage:
         """Where a client may fetch the file itself, if it is to."""
         if self._presigned_s is None:
             return None
-        return self._bucket.sign(file.key, method, self._presigned_s)
+        try:
+            return self._bucket.sign(file.key, method, self._presigned_s)
+        except OperatorError as error:
+            raise unavailable(error) from error
 
     def keep_upload(
         self, incoming: Incoming, *, owner: str, name: str, lifetime: timedelta
@@ -195,6 +198,20 @@ class Storage:
             pass
         self._bucket.check()
 
+    def try_out(self) -> None:
+        """Write a file, read it and delete it.
+
+        Raises:
+            UnavailableError: One of these cannot be done.
+            OperatorError: What was read is not what was written.
+        """
+        key = f"uploads/check-{secrets.token_hex(16)}"
+        self._write(key, b"check", BYTES)
+        found = self._bucket.find(key)
+        if found is None or b"".join(self.read(found)) != b"check":
+            raise OperatorError("The storage does not give back what it was given.")
+        self._bucket.delete([key])
+
     def _write(self, key: str, content: bytes, content_type: str) -> None:
         with self.receive(len(content)) as incoming:
             incoming.write(content)
@@ -214,6 +231,7 @@ def open_storage(settings: Settings) -> Storage:
     try:
         storage = Storage(settings.data_dir, bucket, presigned_s=presigned_s)
         storage.check()
+        storage.try_out()
     except (OSError, UnavailableError) as error:
         place = settings.storage_url or settings.data_dir
         cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
