@@ -35,9 +35,11 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[KeyPlace]:
     database.close()
 
 
-def verified_by(jwks: dict[str, list[dict[str, str]]], headers: dict[str, str]) -> list[str]:
-    """The ids of the keys whose signature of BODY the headers have, as a receiver checks it."""
-    message = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + BODY
+def verified_by(
+    jwks: dict[str, list[dict[str, str]]], headers: dict[str, str], body: bytes = BODY
+) -> list[str]:
+    """The ids of the keys whose signature of the body the headers have, as a receiver checks it."""
+    message = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
     return [
         jwk["kid"]
         for jwk in jwks["keys"]

@@ -41,9 +41,9 @@ PASSING = frozenset({"request.started", "request.progress"})
 
 
 @asynccontextmanager
-async def delivering(parts: Parts, look_every_s: float = LOOK_EVERY_S) -> AsyncIterator[None]:
+async def delivering(parts: Parts) -> AsyncIterator[None]:
     """Send in the background until the block ends; what is under way then is sent again later."""
-    task = asyncio.create_task(_send_what_is_due(parts, look_every_s))
+    task = asyncio.create_task(_send_what_is_due(parts))
     try:
         yield
     finally:
@@ -128,7 +128,7 @@ async def _post(delivery: Delivery, parts: Parts) -> tuple[int | None, str]:
     return status, "" if accepted else f"Its receiver answered {status}."
 
 
-async def _send_what_is_due(parts: Parts, look_every_s: float) -> None:
+async def _send_what_is_due(parts: Parts) -> None:
     room = asyncio.Semaphore(AT_ONCE)
     async with asyncio.TaskGroup() as group:
         while True:
@@ -136,7 +136,7 @@ async def _send_what_is_due(parts: Parts, look_every_s: float) -> None:
             delivery = await _take(parts)
             if delivery is None:
                 room.release()
-                await asyncio.sleep(look_every_s)
+                await asyncio.sleep(LOOK_EVERY_S)
             else:
                 group.create_task(_deliver_in(room, delivery, parts))
 
