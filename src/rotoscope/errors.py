@@ -15,6 +15,7 @@ RotoscopeError
 │   ├── ConflictError           409 / 409001
 │   ├── InUseError              409 / 409002
 │   ├── IdempotencyConflictError  409 / 409003
+│   ├── TooManyRequestsError    429 / 429001, with Retry-After
 │   └── UnavailableError        503 / 503001, with Retry-After
 │       └── DatabaseAwayError       the same, because the database does not answer
 └── JobError                 a job ends as failed, with a code and a sentence
@@ -150,8 +151,19 @@ class IdempotencyConflictError(RequestError):
     error_code = 409003
 
 
+class TooManyRequestsError(RequestError):
+    """The key submitted more than it may; Retry-After says when it may again."""
+
+    status = 429
+    error_code = 429001
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class UnavailableError(RequestError):
-    """The queue is full or the server is stopping; Retry-After says when to come back."""
+    """The queue is full, the server is ending or its storage away; Retry-After says how long."""
 
     status = 503
     error_code = 503001

@@ -7,12 +7,13 @@ from the default here. It is read once, in cli.py, and handed to the parts that 
 """
 
 import os
+import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
 from platformdirs import user_data_path
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -33,8 +34,17 @@ def _split(value: object) -> object:
 
 
 Strings = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-PoolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+POOL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+PoolName = Annotated[str, Field(pattern=POOL_NAME)]
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
+
+
+def _check_rules(rules: tuple[str, ...]) -> tuple[str, ...]:
+    for rule in rules:
+        what, _, pool = rule.rpartition("=")
+        if not what.removeprefix("key:") or not re.match(POOL_NAME, pool):
+            raise ValueError(f"{rule!r} is no rule; write MODEL_ID=POOL or key:NAME=POOL.")
+    return rules
 
 
 class Settings(BaseSettings):
@@ -116,7 +126,7 @@ class Settings(BaseSettings):
     heartbeat_s: float = Field(15, gt=0, description="Seconds between a worker's heartbeats.")
     max_attempts: int = Field(2, ge=1, description="Attempts before a lost job is failed.")
 
-    pools: Strings = Field(
+    pools: Annotated[Strings, AfterValidator(_check_rules)] = Field(
         (),
         description="Which pool a job waits in, the first rule that fits: MODEL_ID=POOL, or "
         "key:NAME=POOL for jobs of the keys of that name; else default. A worker's key of that "

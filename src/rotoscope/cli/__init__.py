@@ -15,9 +15,9 @@ from rotoscope.cli.keys import keys
 from rotoscope.cli.loras import loras
 from rotoscope.cli.mcp import mcp
 from rotoscope.cli.migrate import migrate
-from rotoscope.cli.migrate import migrate
 from rotoscope.cli.models import models
 from rotoscope.cli.processes import serve, up, work
+from rotoscope.cli.queue import queue
 from rotoscope.cli.run import run
 from rotoscope.cli.webhooks import webhooks
 from rotoscope.errors import RotoscopeError
@@ -49,4 +49,5 @@ for command in (up, serve, work, run, doctor, migrate, backup, restore, mcp):
 app.add_typer(keys, name="keys")
 app.add_typer(models, name="models")
 app.add_typer(loras, name="loras")
+app.add_typer(queue, name="queue")
 app.add_typer(webhooks, name="webhooks")

@@ -158,6 +158,13 @@ class JobStore(Protocol):
             IdempotencyConflictError: The idempotency key stands for another body.
         """
 
+    def replay(self, key_id: str, asked: Idempotency) -> Job | None:
+        """The job that an idempotency key stands for, if it does.
+
+        Raises:
+            IdempotencyConflictError: It stands for another body.
+        """
+
     def get(self, job_id: str) -> Job | None: ...
 
     def position(self, job_id: str) -> int | None:

@@ -18,6 +18,7 @@ from rotoscope.jobs.store import (
     MOST_PLACES,
     Beat,
     EventWord,
+    Idempotency,
     NewJob,
     Submission,
     new_id,
@@ -87,6 +88,12 @@ class JobTable(Upkeep):
             # None: the job whose idempotency key was in the way was just forgotten.
             if done:
                 return done
+
+    def replay(self, key_id: str, asked: Idempotency) -> Job | None:
+        rows = self._database.read(
+            "replay", key_id=key_id, idempotency_key=asked.key, seconds=IDEMPOTENCY_S
+        )
+        return _checked(rows[0], asked) if rows else None
 
     def get(self, job_id: str) -> Job | None:
         rows = self._database.read("get", id=job_id)
@@ -305,14 +312,17 @@ def _submitted_before(new: NewJob, run: Run) -> Submission | None:
     if (asked := new.idempotency) is None:
         return None
     rows = run("replayed", key_id=new.key_id, idempotency_key=asked.key)
-    if not rows:
-        return None
-    if rows[0]["fingerprint"] != asked.fingerprint:
+    return Submission(_checked(rows[0], asked), replayed=True) if rows else None
+
+
+def _checked(row: Row, asked: Idempotency) -> Job:
+    """The job that a key stands for, if it was sent with the same body."""
+    if row["fingerprint"] != asked.fingerprint:
         raise IdempotencyConflictError(
             f"The idempotency key {asked.key!r} was sent with another body within the last "
             "24 hours; send the same body again, or another key."
         )
-    return Submission(read_job(rows[0]), replayed=True)
+    return read_job(row)
 
 
 def _dumped(warnings: tuple[Adjustment, ...] | None) -> str | None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 StatusWord = Literal["in_queue", "in_progress", "completed", "cancelled"]
 ResultWord = Literal["in_queue", "in_progress", "succeeded", "failed", "cancelled"]
+AnyWord = Literal["in_queue", "in_progress", "completed", "succeeded", "failed", "cancelled"]
 
 STATUS_WORD: dict[str, StatusWord] = {
     "in_queue": "in_queue",
@@ -260,7 +261,36 @@ class Result(Answer):
 class Cancelled(Answer):
     request_id: str
     status: StatusWord
-    outcome: Literal["cancelled", "not_cancellable"]
+    outcome: Literal["cancelled", "cancelling", "not_cancellable"] = Field(
+        description="cancelling: it runs, and stops at its next step."
+    )
+
+
+class Listed(Answer):
+    """A request as a list tells it."""
+
+    request_id: str
+    model_id: str
+    status: ResultWord
+    status_url: str
+    result_url: str
+    progress: Progress | None = Field(None, description="Only while running.")
+    error: Failure | None = Field(None, description="Only when the run failed.")
+    created_at: Timestamp
+    started_at: Timestamp | None = None
+    finished_at: Timestamp | None = None
+    expires_at: Timestamp | None = Field(
+        None, description="When an ended request is forgotten with its files."
+    )
+
+
+class Page(Answer):
+    """Some of a key's requests, newest first."""
+
+    requests: list[Listed]
+    next_cursor: str | None = Field(
+        description="Send it as cursor for what follows; null at the end."
+    )
 
 
 class Uploaded(Answer):

@@ -8,6 +8,8 @@ POST /v1/worker/jobs/{id}/fail             Fail -> 204
 POST /v1/worker/jobs/{id}/release          Release -> 204: hands the job back, no attempt counted
 POST /v1/worker/jobs/{id}/stop             Release -> 204: it was stopped, as its owner asked
 GET  /v1/worker/uploads/{upload_id}        the bytes
+GET  /v1/worker/pools                      -> 200 Pools
+POST /v1/worker/pools/{pool}/pause         -> 200 Pools; resume likewise
 
 Every call carries `Authorization: Bearer <worker key>`, every call about a job the token of its
 claim (the file upload in the header `Lease-Token`). 409 means that the lease is lost: stop and
@@ -80,6 +82,18 @@ class Beaten(Message):
     """The answer to a heartbeat of a job that is to be stopped."""
 
     cancelling: bool
+
+
+class PoolFacts(Message):
+    name: str
+    paused: bool = Field(description="No job of it is handed out.")
+    queued: int
+    running: int
+    oldest_s: float | None = Field(description="How long the longest waiting job waits.")
+
+
+class Pools(Message):
+    pools: list[PoolFacts]
 
 
 class StoredFile(Message):

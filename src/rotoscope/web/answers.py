@@ -1,6 +1,6 @@
 """A job as the Model API tells it; fields that do not apply are left out."""
 
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import Response
 from pydantic import BaseModel
@@ -13,6 +13,7 @@ from rotoscope.schema.output import (
     Cancelled,
     ControlFile,
     ControlVideo,
+    Listed,
     Output,
     Progress,
     Result,
@@ -76,12 +77,31 @@ def result(job: Job, base: str, *, include_cost: bool) -> Result:
 
 def cancelled(job: Job) -> Cancelled:
     """The answer to a cancel, from the job as it is afterwards."""
-    done = job.state is State.CANCELLED
-    return Cancelled(
+    return Cancelled(request_id=job.id, status=STATUS_WORD[job.state], outcome=_outcome(job))
+
+
+def listed(job: Job, base: str) -> Listed:
+    return Listed(
         request_id=job.id,
-        status=STATUS_WORD[job.state],
-        outcome="cancelled" if done else "not_cancellable",
+        model_id=job.model_id,
+        status=RESULT_WORD[job.state],
+        status_url=_url(base, job, "status"),
+        result_url=_url(base, job, "result"),
+        created_at=job.created_at,
+        **_present(
+            progress=job.progress,
+            error=job.failure,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
+            expires_at=job.expires_at,
+        ),
     )
+
+
+def _outcome(job: Job) -> Literal["cancelled", "cancelling", "not_cancellable"]:
+    if job.state is State.CANCELLED:
+        return "cancelled"
+    return "cancelling" if job.cancel_asked and not job.ended else "not_cancellable"
 
 
 def _made(job: Job, base: str) -> dict[str, Any]:

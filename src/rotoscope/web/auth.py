@@ -53,13 +53,20 @@ async def owner_of(token: str | None, request: Request, parts: Parts) -> str:
     if token is None and parts.settings.anonymous:
         _check_local(request)
         return ANONYMOUS
-    return (await _key(token, "client", parts)).owner
+    key = await _key(token, "client", parts)
+    request.state.key_name = key.name
+    return key.owner
 
 
 async def check_worker(request: Request, parts: PartsDep) -> None:
     token = bearer_token(request)
     if token is None or not _same(token, parts.worker_key):
-        await _key(token, "worker", parts)
+        request.state.key_name = (await _key(token, "worker", parts)).name
+
+
+def key_name(request: Request) -> str:
+    """What the operator named the caller's key; "" for one that is in no store, or without one."""
+    return str(getattr(request.state, "key_name", ""))
 
 
 def bearer_token(request: Request) -> str | None:

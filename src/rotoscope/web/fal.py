@@ -42,12 +42,14 @@ from rotoscope.schema.fal import (
 )
 from rotoscope.schema.input import VideoToVideoInput
 from rotoscope.schema.output import Adjustment, Failure, Outcome
-from rotoscope.web.auth import owner_of, token_of
+from rotoscope.web.accept import accept
+from rotoscope.web.auth import key_name, owner_of, token_of
 from rotoscope.web.bodies import JsonBody
-from rotoscope.web.fal_headers import Headers, Queries, check_queries, left_out
+from rotoscope.web.fal_headers import Headers, Queries, check_queries, left_out, priority_of
 from rotoscope.web.parts import Parts, PartsDep
 from rotoscope.web.retention import check_files
-from rotoscope.web.routes import accept, own_job, placed, withdraw
+from rotoscope.web.routes import own_job, placed, withdraw
+from rotoscope.web.terms import Priority, Terms
 from rotoscope.web.urls import base_url
 
 LOOK_S = 0.5
@@ -107,6 +109,7 @@ class Wanted:
 
     model_id: str
     input: VideoToVideoInput
+    priority: Priority | None
     warnings: tuple[Adjustment, ...]
 
 
@@ -116,7 +119,7 @@ def _wanted(path: str, body: JsonBody, headers: Headers, queries: Queries) -> Wa
         raise UnknownModelError(f"There is no fal-ai/{path} here, only {', '.join(APPS)}.")
     check_queries(queries)
     asked, ignored = parse_fal(body)
-    return Wanted(model_id, asked, (*ignored, *left_out(headers)))
+    return Wanted(model_id, asked, priority_of(headers), (*ignored, *left_out(headers)))
 
 
 @router.post("/{path:path}")
@@ -124,7 +127,8 @@ def submit(
     request: Request, owner: Owner, wanted: Annotated[Wanted, Depends(_wanted)], parts: PartsDep
 ) -> Response:
     """Queue a job."""
-    job = accept(wanted.input, wanted.model_id, owner, parts, wanted.warnings)
+    terms = Terms(owner=owner, key_name=key_name(request), priority=wanted.priority)
+    job = accept(wanted.input, wanted.model_id, terms, parts, wanted.warnings).job
     # A job that a worker took at once has nothing before it either.
     position = placed(job, parts.store)[1] or 1
     answer = FalSubmitted(

@@ -1,7 +1,7 @@
 """What a fal client can ask beside the body: by headers, and by two query parameters."""
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Header, Query
 from pydantic import BaseModel
@@ -45,13 +45,18 @@ def check_queries(asked: Queries) -> None:
         )
 
 
+def priority_of(asked: Headers) -> Literal["low"] | None:
+    """Low where a header asks for it."""
+    return "low" if asked.x_fal_queue_priority == "low" else None
+
+
 def left_out(asked: Headers) -> Iterator[Adjustment]:
     """What a header asks for and is not done."""
     if asked.x_fal_request_timeout is not None:
         why = "A job waits until a worker is free."
         yield _adjusted("X-Fal-Request-Timeout", asked.x_fal_request_timeout, why)
-    if asked.x_fal_queue_priority not in (None, "normal"):
-        why = "Every job has the same priority."
+    if asked.x_fal_queue_priority not in (None, "normal", "low"):
+        why = "A priority is normal or low."
         yield _adjusted("X-Fal-Queue-Priority", asked.x_fal_queue_priority, why)
     if asked.x_fal_store_io is not None:
         yield _adjusted("X-Fal-Store-IO", asked.x_fal_store_io, _KEPT)
