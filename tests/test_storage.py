@@ -10,11 +10,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
 from rotoscope.errors import BodyTooLargeError, OperatorError, UnavailableError
 from rotoscope.settings import Settings
-from rotoscope.storage import Storage, Stored, Upload, open_storage, upload_id
+from rotoscope.storage import Bucket, Storage, Stored, Upload, open_storage, upload_id
+from rotoscope.storage.folder import FolderBucket
 from rotoscope.storage.objects import ObjectBucket, open_bucket
 
 DAY = timedelta(days=1)
@@ -282,6 +285,56 @@ def test_a_copy_is_made_where_there_is_no_file(storage: Storage, tmp_path: Path)
     path = storage.on_disk(file, tmp_path)
     assert path.read_bytes() == b"video"
     assert path.parent == (file.path.parent if file.path else tmp_path)
+
+
+KEYS = ("outputs/a/1/x.mp4", "outputs/a/2/x.mp4", "outputs/ab/1/y", "uploads/1", "uploads/1.uses/a")
+PREFIXES = (
+    "outputs/",
+    "outputs/a/",
+    "outputs/a/1/",
+    "outputs/none/",
+    "uploads/",
+    "uploads/1.uses/",
+)
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["put", "delete"]), st.sampled_from(KEYS), st.binary(max_size=12)),
+    max_size=12,
+)
+
+
+@given(steps=STEPS)
+@settings(max_examples=40)
+def test_a_folder_and_a_bucket_are_told_apart_by_nothing(
+    tmp_path_factory: pytest.TempPathFactory,
+    steps: list[tuple[str, str, bytes]],
+) -> None:
+    """After any steps both hold what was put and not deleted, and list it alike."""
+    folder = tmp_path_factory.mktemp("both")
+    both = [FolderBucket(folder), ObjectBucket(MemoryStore())]
+    expected: dict[str, bytes] = {}
+    for verb, key, written in steps:
+        for bucket in both:
+            if verb == "put":
+                (folder / "file").write_bytes(written)
+                bucket.put(key, folder / "file", "video/mp4")
+            else:
+                bucket.delete([key, "uploads/never"])
+        expected = expected | {key: written} if verb == "put" else without(expected, key)
+    for bucket in both:
+        assert {key: bytes_of(bucket, key) for key in KEYS if bucket.find(key)} == expected
+        for prefix in PREFIXES:
+            below = {key: len(expected[key]) for key in expected if key.startswith(prefix)}
+            assert {found.key: found.size for found in bucket.list(prefix)} == below
+
+
+def without(expected: dict[str, bytes], gone: str) -> dict[str, bytes]:
+    return {key: value for key, value in expected.items() if key != gone}
+
+
+def bytes_of(bucket: Bucket, key: str) -> bytes:
+    found = bucket.find(key)
+    assert found is not None
+    return b"".join(bucket.read(key, 0, found.size))
 
 
 @pytest.mark.parametrize("url", ["", "s3:/x", "s3://", "http://a.b/c", "file:///x", "s3://a:b@c"])
