@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -13,6 +14,15 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from rotoscope import traces
+from rotoscope.errors import VideoTooShortError
+from rotoscope.settings import Settings
+from rotoscope.worker import loop
+from rotoscope.worker.progress import Report
+from rotoscope.worker.run import Bench
+from rotoscope.worker.stop import Stop
+from tests.web.conftest import running
+from tests.worker.stand_in_model import StandIn
+from tests.worker.stand_ins import Server, make_job
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -110,3 +120,41 @@ def test_without_the_extra_the_answer_is_no(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
 
     assert not traces.configure("server")
+
+
+def test_a_request_over_http_is_one_trace(tmp_path: Path, spans: InMemorySpanExporter) -> None:
+    """From its submit over two attempts, the first of which was lost, to its end."""
+    with running(tmp_path) as site:
+        job_id = site.submit()
+        site.claim()
+        site.clock.now += 61
+        site.parts.store.reap()
+        site.finish(site.claim())
+
+    found = spans.get_finished_spans()
+    assert sorted(span.name for span in found) == ["end", "job", "queue", "submit"]
+    assert {span.context.trace_id for span in found} == {UUID(job_id).int}
+    assert by_name(spans)["job"].attributes["rotoscope.state"] == "succeeded"
+
+
+def test_what_a_worker_did_is_in_the_trace(
+    tmp_path: Path, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its stages as far as they came, also where the job failed."""
+
+    def breaks(job: object, bench: object, folder: Path, report: Report) -> None:
+        report.begin("fetch")
+        report.begin("read")
+        raise VideoTooShortError("It has no frame.")
+
+    monkeypatch.setattr(loop, "run", breaks)
+    job = make_job().model_copy(update={"request_id": str(uuid_utils.uuid7())})
+    stop = Stop()
+    with Server().connect(stop.event) as api:
+        bench = Bench(StandIn(tmp_path / "gate"), api, Settings(data_dir=tmp_path))
+        loop.do_job(job, bench, tmp_path, stop)
+
+    found = by_name(spans)
+    assert set(found) == {"fetch", "read", "attempt"}
+    assert found["attempt"].context.trace_id == UUID(job.request_id).int
+    assert found["read"].parent.span_id == found["attempt"].context.span_id

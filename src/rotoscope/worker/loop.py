@@ -13,7 +13,7 @@ from pathlib import Path
 
 from structlog.contextvars import bound_contextvars
 
-from rotoscope import telemetry
+from rotoscope import telemetry, traces
 from rotoscope.errors import JobError, LeaseLostError, OperatorError
 from rotoscope.schema.worker import Assignment
 from rotoscope.settings import Settings
@@ -30,6 +30,7 @@ from rotoscope.worker.stop import Stop
 log = telemetry.logger()
 
 PAUSE_WHEN_AWAY_S = 1.0
+WORKER_ID = f"{socket.gethostname()}-{os.getpid()}"
 
 
 class DeviceLostError(OperatorError):
@@ -54,9 +55,8 @@ def work(settings: Settings, open_model: Callable[[Settings], Model], stop: Stop
 
 def connect(settings: Settings, stop: Stop) -> WorkerApi:
     key = settings.worker_key.get_secret_value() if settings.worker_key else ""
-    worker_id = f"{socket.gethostname()}-{os.getpid()}"
     return WorkerApi(
-        settings.server_url, key, worker_id=worker_id, pool=settings.pool, stopping=stop.event
+        settings.server_url, key, worker_id=WORKER_ID, pool=settings.pool, stopping=stop.event
     )
 
 
@@ -86,6 +86,8 @@ def do_job(job: Assignment, bench: Bench, folder: Path, stop: Stop) -> None:
             log.warning("job_dropped", reason=str(error))
         except (ServerAwayError, RefusedError) as error:
             log.warning("job_left_to_its_lease", reason=str(error))
+        finally:
+            traces.attempted(job.request_id, job.attempt, WORKER_ID, report.seconds())
     # A failed generation's tensors hang in cycles of frames until they are collected.
     gc.collect()
 
