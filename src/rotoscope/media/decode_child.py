@@ -6,6 +6,7 @@ raw RGB frames for a decode, one JSON object for a probe. What is wrong goes to 
 `{"error": ..., "message": ...}` with exit status 3.
 """
 
+import gc
 import json
 import os
 import pkgutil
@@ -47,6 +48,7 @@ NTSC_RATES = tuple(Fraction(rate * 1000, 1001) for rate in (24, 30, 48, 60, 120)
 ROUNDED = 1e-6
 LEAST_TICKS_A_FRAME = 8
 USUAL_RATE = Fraction(25)
+COLLECT_AFTER = 20
 
 
 def main() -> None:
@@ -54,6 +56,7 @@ def main() -> None:
     complaints = silence_libraries()
     load = loader()
     confine()
+    collect_often()
     try:
         video = load()
         if order["do"] == "probe":
@@ -69,6 +72,12 @@ def main() -> None:
         refuse(complaints, *explain(error))
     # Nothing is left to tidy up, and a decoder's threads are not waited for.
     os._exit(0)
+
+
+def collect_often() -> None:
+    """A frame and its side data hold each other, and would wait by the hundred to be freed."""
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, 1, 1)
 
 
 def loader() -> Any:

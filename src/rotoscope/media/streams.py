@@ -70,11 +70,11 @@ class Times:
         self._next: deque[int] = deque()
 
     def decoded(self, packet: Any) -> None:
-        if packet is not None and packet.dts is not None:
+        if self._missing and packet is not None and packet.dts is not None:
             self._next.append(packet.dts)
 
     def told(self, frame: VideoFrame) -> VideoFrame:
         """The same frame, with its time."""
-        if self._missing and self._next:
+        if self._next:
             frame.pts = self._next.popleft()
         return frame
