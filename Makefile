@@ -4,7 +4,7 @@ BIN := .venv/bin
 PROMPT := black-and-white video, a girl is playing a guitar, film grain
 SAMPLE := src/rotoscope/data/sample.mp4
 
-.PHONY: demo test lint format docs bench mini clean
+.PHONY: cluster demo test lint format docs bench mini clean
 
 demo: .venv/worker
 	mkdir -p demo-output
@@ -13,6 +13,10 @@ demo: .venv/worker
 
 test: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
+
+# Two servers behind a balancer, three workers, PostgreSQL and an S3 store, until Ctrl-C.
+cluster: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.journey.cluster
 
 lint: .venv/dev
 	$(BIN)/ruff check .

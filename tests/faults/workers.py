@@ -39,9 +39,9 @@ def _run(settings: dict[str, str], folder: str, witness: str, clock: str) -> Non
     tempfile.tempdir = folder
     shift_clock(Path(clock))
     _watch(Witness(Path(witness)))
-    silence = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, 1)
-    os.dup2(silence, 2)
+    log = os.open(f"{folder}/worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
     stop = Stop()
     stop.listen(tied=False)
     loop.work(Settings(**settings), lambda _: StandIn(), stop)
