@@ -46,7 +46,8 @@ class Host:
     def environment(self, **own: str) -> dict[str, str]:
         """For a client's process: it trusts the certificate of this test."""
         ca = str(self.tls.ca_file)
-        return {**os.environ, "SSL_CERT_FILE": ca, "NODE_EXTRA_CA_CERTS": ca, **own}
+        names = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+        return {**os.environ, **dict.fromkeys(names, ca), **own}
 
     def state(self, request_id: str) -> str:
         with self.http() as http:
@@ -103,7 +104,9 @@ class Worker:
     def _work(self, job: dict[str, Any]) -> None:
         self.inputs.append(job["input"])
         for step in (1, 2):
-            self._tell(job, "heartbeat", progress=_progress(step))
+            if self._tell(job, "heartbeat", progress=_progress(step)).get("cancelling"):
+                self._tell(job, "stop")
+                return
             # Long enough that whoever looks twice a second sees it.
             self._end.wait(0.6)
         if self.failing:
@@ -116,10 +119,11 @@ class Worker:
         facts = {"media": self._media, "metrics": {"denoise": 1.5}, "manifest": manifest}
         self._tell(job, "succeed", file=key, **facts)
 
-    def _tell(self, job: dict[str, Any], verb: str, **fields: object) -> None:
+    def _tell(self, job: dict[str, Any], verb: str, **fields: object) -> dict[str, Any]:
         path = f"/v1/worker/jobs/{job['request_id']}/{verb}"
         answer = self._http.post(path, json={"token": job["token"]} | fields)
         assert answer.status_code < 300, answer.text
+        return answer.json() if answer.content else {}
 
 
 @contextmanager

@@ -41,6 +41,25 @@ except fal_client.FalClientHTTPError as error:
 print(json.dumps({"id": handle.request_id, "position": position, "after": type(after).__name__,
                   "error_type": after.error_type, "refused": refused, "again": again}))
 """
+LATE = """
+handle = fal_client.submit(app, arguments, start_timeout=1.5, priority="low")
+*_, last = handle.iter_events()
+try:
+    handle.get()
+except fal_client.FalClientHTTPError as error:
+    kind = error.response_headers["x-fal-request-timeout-type"]
+    refused = [error.status_code, error.error_type, kind]
+print(json.dumps({"error_type": last.error_type, "refused": refused}))
+"""
+STOP = """
+import time
+handle = fal_client.submit(app, arguments)
+while not isinstance(handle.status(), fal_client.InProgress):
+    time.sleep(0.1)
+handle.cancel()
+*_, last = handle.iter_events()
+print(json.dumps({"id": handle.request_id, "error_type": last.error_type}))
+"""
 FAIL = """
 handle = fal_client.submit(app, arguments)
 *_, last = handle.iter_events(with_logs=True)
@@ -112,6 +131,21 @@ def test_python_cancels_what_is_queued(host: Host) -> None:
     assert (told["after"], told["error_type"]) == ("Completed", "client_cancelled")
     assert told["refused"] == [499, "client_cancelled"]
     assert told["again"] == [400, {"status": "ALREADY_COMPLETED"}]
+
+
+def test_python_cancels_what_runs(host: Host) -> None:
+    with working(host):
+        told = in_python(host, STOP)
+
+    assert told["error_type"] == "client_cancelled"
+    assert host.state(told["id"]) == "cancelled"
+
+
+def test_python_gives_a_job_until_then_to_start(host: Host) -> None:
+    told = in_python(host, LATE)
+
+    assert told["error_type"] == "request_timeout"
+    assert told["refused"] == [504, "request_timeout", "user"]
 
 
 def test_python_learns_why_a_job_failed(host: Host) -> None:

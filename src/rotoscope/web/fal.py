@@ -26,7 +26,7 @@ from rotoscope.errors import (
     UnknownModelError,
     UnknownRequestError,
 )
-from rotoscope.jobs.job import TRANSITIONS, Job, State
+from rotoscope.jobs.job import Job, State
 from rotoscope.jobs.store import JobStore
 from rotoscope.schema.fal import (
     APPS,
@@ -45,17 +45,13 @@ from rotoscope.schema.output import Adjustment, Failure, Outcome
 from rotoscope.web.accept import accept
 from rotoscope.web.auth import key_name, owner_of, token_of
 from rotoscope.web.bodies import JsonBody
+from rotoscope.web.events import EVENT_STREAM, HEADERS, LOOK_S, QUIET_LOOKS
 from rotoscope.web.fal_headers import Headers, Queries, check_queries, left_out, priority_of
 from rotoscope.web.parts import Parts, PartsDep
 from rotoscope.web.retention import check_files
 from rotoscope.web.routes import own_job, placed, withdraw
 from rotoscope.web.terms import Priority, Terms
 from rotoscope.web.urls import base_url
-
-LOOK_S = 0.5
-"""Seconds between two looks at a job whose status is streamed."""
-QUIET_LOOKS = 20
-"""Looks without news after which a comment shows that the stream lives."""
 
 CANCELLED = 499
 _FAILURE_WORDS = {"internal_error": "internal_server_error"}
@@ -110,6 +106,7 @@ class Wanted:
     model_id: str
     input: VideoToVideoInput
     priority: Priority | None
+    start_within_s: float | None
     warnings: tuple[Adjustment, ...]
 
 
@@ -119,7 +116,13 @@ def _wanted(path: str, body: JsonBody, headers: Headers, queries: Queries) -> Wa
         raise UnknownModelError(f"There is no fal-ai/{path} here, only {', '.join(APPS)}.")
     check_queries(queries)
     asked, ignored = parse_fal(body)
-    return Wanted(model_id, asked, priority_of(headers), (*ignored, *left_out(headers)))
+    return Wanted(
+        model_id=model_id,
+        input=asked,
+        priority=priority_of(headers),
+        start_within_s=headers.x_fal_request_timeout,
+        warnings=(*ignored, *left_out(headers)),
+    )
 
 
 @router.post("/{path:path}")
@@ -127,7 +130,12 @@ def submit(
     request: Request, owner: Owner, wanted: Annotated[Wanted, Depends(_wanted)], parts: PartsDep
 ) -> Response:
     """Queue a job."""
-    terms = Terms(owner=owner, key_name=key_name(request), priority=wanted.priority)
+    terms = Terms(
+        owner=owner,
+        key_name=key_name(request),
+        priority=wanted.priority,
+        start_within_s=wanted.start_within_s,
+    )
     job = accept(wanted.input, wanted.model_id, terms, parts, wanted.warnings).job
     # A job that a worker took at once has nothing before it either.
     position = placed(job, parts.store)[1] or 1
@@ -151,20 +159,19 @@ async def stream_status(
     job: Annotated[Job, Depends(_job)], request: Request, parts: PartsDep, *, logs: bool = False
 ) -> Response:
     """Server-sent events: the status at each change, and only the log lines that are new."""
-    headers = {"Cache-Control": "no-store", "X-Fal-Request-Id": job.id}
-    return StreamingResponse(
-        _events(job, request, parts, logs=logs), media_type="text/event-stream", headers=headers
-    )
+    headers = HEADERS | {"X-Fal-Request-Id": job.id}
+    stream = _events(job, request, parts, logs=logs)
+    return StreamingResponse(stream, media_type=EVENT_STREAM, headers=headers)
 
 
 @router.get("/{app}/requests/{request_id}")
 def get_result(job: Annotated[Job, Depends(_job)], request: Request, parts: PartsDep) -> Response:
     """What a job made, or why it made nothing."""
     base = base_url(request, parts)
-    if not _ended(job):
+    if not job.ended:
         return _about(job, _flat("Request is still in progress.", "bad_request"), 400)
     if job.state is State.CANCELLED:
-        return _about(job, _flat(_reason(job), "client_cancelled"), CANCELLED)
+        return _cancelled(job)
     if job.outcome is None:
         return _failed(job, base)
     check_files(job, parts)
@@ -173,10 +180,10 @@ def get_result(job: Annotated[Job, Depends(_job)], request: Request, parts: Part
 
 @router.put("/{app}/requests/{request_id}/cancel")
 def cancel(job: Annotated[Job, Depends(_job)], parts: PartsDep) -> Response:
-    """Withdraw a job."""
-    if _ended(job):
+    """Withdraw a job; a running one stops at its next step."""
+    if job.ended:
         return _about(job, {"status": "ALREADY_COMPLETED"}, 400)
-    withdraw(job, parts)
+    withdraw(job, parts, running=True)
     return _about(job, {"status": "CANCELLATION_REQUESTED"}, 202)
 
 
@@ -223,19 +230,19 @@ def _differs(fresh: dict[str, Any], told: dict[str, Any]) -> bool:
 
 def _status(job: Job, request: Request, parts: Parts, *, logs: bool) -> dict[str, Any]:
     seen, position = _seen(job, parts.store)
-    facts: dict[str, Any] = {"status": "COMPLETED" if _ended(seen) else "IN_PROGRESS"}
+    facts: dict[str, Any] = {"status": "COMPLETED" if seen.ended else "IN_PROGRESS"}
     if position is not None:
         facts = {"status": "IN_QUEUE", "queue_position": position - 1}
     else:
         facts["logs"] = list(_logs(seen)) if logs else None
-    if _ended(seen):
+    if seen.ended:
         facts |= _end(seen)
     answer = FalStatus(**_urls(seen, request, parts), **facts)
     return answer.model_dump(exclude_unset=True)
 
 
 def _seen(job: Job, store: JobStore) -> tuple[Job, int | None]:
-    return (job, None) if _ended(job) else placed(job, store)
+    return (job, None) if job.ended else placed(job, store)
 
 
 def _end(job: Job) -> dict[str, Any]:
@@ -244,7 +251,7 @@ def _end(job: Job) -> dict[str, Any]:
     if job.started_at and job.finished_at:
         facts["metrics"]["inference_time"] = (job.finished_at - job.started_at).total_seconds()
     if job.state is State.CANCELLED:
-        facts |= {"error": _reason(job), "error_type": "client_cancelled"}
+        facts |= {"error": _reason(job), "error_type": _why_cancelled(job)}
     elif job.failure:
         facts |= {"error": job.failure.message, "error_type": _word(job.failure)}
     return facts
@@ -256,7 +263,7 @@ def _logs(job: Job) -> Iterator[Log]:
     for warning in job.warnings:
         message = f"{warning.field}: asked {warning.asked}, used {warning.used}. {warning.why}"
         yield _line("WARNING", message, began)
-    if job.progress and not _ended(job):
+    if job.progress and not job.ended:
         here = job.progress
         message = f"{here.stage}: {here.step} of {here.steps} ({here.fraction:.0%} of all)"
         yield _line("INFO", message, datetime.now(UTC))
@@ -283,6 +290,18 @@ def _output(made: Outcome, base: str) -> FalOutput:
         num_frames=media.frames,
     )
     return FalOutput(video=video, seed=made.manifest.seed, prompt=made.manifest.prompt)
+
+
+def _cancelled(job: Job) -> Response:
+    """By the client, or because no worker started it in the time that the client gave."""
+    content = _flat(_reason(job), _why_cancelled(job))
+    if job.failure:
+        return _about(job, content, 504, {"X-Fal-Request-Timeout-Type": "user"})
+    return _about(job, content, CANCELLED)
+
+
+def _why_cancelled(job: Job) -> str:
+    return "request_timeout" if job.failure else "client_cancelled"
 
 
 def _failed(job: Job, base: str) -> Response:
@@ -350,7 +369,3 @@ def _word(failure: Failure) -> str:
 
 def _reason(job: Job) -> str:
     return job.failure.message if job.failure else "The request was cancelled."
-
-
-def _ended(job: Job) -> bool:
-    return not TRANSITIONS[job.state]

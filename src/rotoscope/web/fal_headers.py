@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from fastapi import Header, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from rotoscope.schema.output import Adjustment, FieldError
 from rotoscope.web.errors import invalid
+from rotoscope.web.terms import WEEK_S
 
 _KEPT = "What is kept, and how long, is the operator's choice."
 
@@ -15,7 +16,8 @@ _KEPT = "What is kept, and how long, is the operator's choice."
 class _Headers(BaseModel):
     """All but X-Fal-Runner-Hint, which is a hint and needs no answer."""
 
-    x_fal_request_timeout: str | None = None
+    x_fal_request_timeout: float | None = Field(None, gt=0, le=WEEK_S, allow_inf_nan=False)
+    """Seconds in which a worker must have started the job."""
     x_fal_queue_priority: str | None = None
     x_fal_store_io: str | None = None
     x_fal_object_lifecycle_preference: str | None = None
@@ -52,9 +54,6 @@ def priority_of(asked: Headers) -> Literal["low"] | None:
 
 def left_out(asked: Headers) -> Iterator[Adjustment]:
     """What a header asks for and is not done."""
-    if asked.x_fal_request_timeout is not None:
-        why = "A job waits until a worker is free."
-        yield _adjusted("X-Fal-Request-Timeout", asked.x_fal_request_timeout, why)
     if asked.x_fal_queue_priority not in (None, "normal", "low"):
         why = "A priority is normal or low."
         yield _adjusted("X-Fal-Queue-Priority", asked.x_fal_queue_priority, why)
