@@ -1,17 +1,27 @@
 """What is saved while a server runs is there again when it is put back elsewhere."""
 
+import json
 import shutil
 import stat
+import subprocess
 import tarfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from typer.testing import CliRunner, Result
 
 from rotoscope.cli import app
-from rotoscope.web.signing import KeyFile, Signer
-from tests.web.conftest import Site, running
+from rotoscope.jobs.open import open_store
+from rotoscope.jobs.store import NewJob
+from rotoscope.keys import open_keys
+from rotoscope.schema.input import MODEL_ID, parse_input
+from rotoscope.settings import Settings
+from rotoscope.web.signing import KeyFile, Signer, opened_signer
+from tests.postgres import Server, binaries
+from tests.web.conftest import BODY, Site, running
 
 Rotoscope = Callable[..., Result]
 
@@ -130,3 +140,46 @@ def test_with_a_database_of_its_own_the_command_says_what_to_use(
 
     assert answer.exit_code == 1
     assert "pg_dump" in answer.stderr
+
+
+def test_a_dump_of_postgresql_is_restored_elsewhere(
+    postgres_server: Server, postgres_url: str, tmp_path: Path
+) -> None:
+    """By the commands of docs/operations.md: jobs, keys and webhook keys, and their order."""
+    other_url, file = postgres_server.create_database(), tmp_path / "rotoscope.dump"
+    settings = Settings(data_dir=tmp_path, database_url=SecretStr(postgres_url))
+    other = settings.model_copy(update={"database_url": SecretStr(other_url)})
+    asked = parse_input(json.dumps(BODY).encode())
+    with open_keys(settings) as keys, closing(open_store(settings)) as store:
+        token, owner = keys.create("me").token, keys.list()[0].owner
+        ids = [
+            store.submit(NewJob(model_id=MODEL_ID, key_id=owner, input=asked)).job.id
+            for _ in range(3)
+        ]
+        store.cancel(ids[0])
+        kept = store.get(ids[0])
+    with opened_signer(settings) as signer:
+        jwks = signer.jwks()
+
+    dump = ["--format=custom", f"--file={file}", postgres_url]
+    for program, arguments in (
+        ("pg_dump", dump),
+        ("pg_restore", [f"--dbname={other_url}", str(file)]),
+    ):
+        subprocess.run([binaries() / program, *arguments], check=True, timeout=120)
+
+    with open_keys(other) as keys, closing(open_store(other)) as store:
+        key = keys.verify(token)
+        assert key
+        assert key.owner == owner
+        assert store.get(ids[0]) == kept
+        assert [store.position(job_id) for job_id in ids[1:]] == [1, 2]
+        lease = store.claim("gpu-0")
+        assert lease
+        assert lease.job.id == ids[1]
+        assert lease.input == asked
+        later = store.submit(NewJob(model_id=MODEL_ID, key_id=owner, input=asked)).job
+        assert later.seq > max(job.seq for job in store.list(owner, limit=9) if job.id in ids)
+    with opened_signer(other) as signer:
+        assert signer.jwks() == jwks
+    postgres_server.drop_database(other_url)

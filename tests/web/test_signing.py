@@ -1,16 +1,22 @@
 """Webhooks are signed as Standard Webhooks says, by keys that outlive the server."""
 
+import io
 import json
+import re
 import stat
+import time
 from base64 import b64decode, urlsafe_b64decode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from typer.testing import CliRunner
 
+from rotoscope.cli import app
 from rotoscope.errors import OperatorError
 from rotoscope.postgres import Postgres
 from rotoscope.web.signing import FILE_NAME, OVERLAP_S, KeyFile, KeyPlace, KeyTable, Signer
@@ -152,3 +158,44 @@ def test_a_damaged_key_file_is_named(tmp_path: Path, content: str) -> None:
 
     with pytest.raises(OperatorError, match=FILE_NAME):
         Signer(KeyFile(tmp_path)).in_use()
+
+
+def test_the_documented_receiver_tells_genuine_from_forged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The code of docs/webhooks.md, run as it stands."""
+    page = (Path(__file__).parents[2] / "docs/webhooks.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    receiver: dict[str, Any] = {}
+    exec(code, receiver)  # noqa: S102 - our own page
+    signer = Signer(KeyFile(tmp_path))
+    answer = io.BytesIO(json.dumps(signer.jwks()).encode())
+    receiver["urlopen"] = lambda url: answer
+    keys = receiver["keys_of"]("https://rotoscope.example")
+    signer.rotate()
+    headers = signer.headers("delivery-1", BODY)
+
+    assert receiver["is_genuine"](headers, BODY, keys)
+    assert not receiver["is_genuine"](headers, BODY + b" ", keys)
+    assert not receiver["is_genuine"](headers | {"webhook-id": "delivery-2"}, BODY, keys)
+    late = Signer(KeyFile(tmp_path), clock=lambda: time.time() - 301)
+    assert not receiver["is_genuine"](late.headers("delivery-1", BODY), BODY, keys)
+
+
+def test_the_command_rotates_the_key_of_a_running_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROTOSCOPE_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("ROTOSCOPE_CONFIG", str(tmp_path / "none.toml"))
+    before = Signer(KeyFile(tmp_path)).jwks()["keys"]
+
+    said = CliRunner().invoke(app, ["webhooks", "rotate"])
+    listed = CliRunner().invoke(app, ["webhooks", "keys"], env={"COLUMNS": "200"}).stdout
+
+    after = Signer(KeyFile(tmp_path)).jwks()["keys"]
+    assert said.exit_code == 0
+    assert [*after[1:]] == before
+    assert after[0]["kid"] in said.stdout
+    for key in after:
+        assert key["kid"] in listed
+        assert key["x"] in listed
