@@ -81,6 +81,7 @@ def test_codes_and_statuses_are_the_documented_ones() -> None:
         ("ConflictError", 409, 409001),
         ("InUseError", 409, 409002),
         ("IdempotencyConflictError", 409, 409003),
+        ("TooManyRequestsError", 429, 429001),
         ("UnavailableError", 503, 503001),
     }
 
