@@ -26,7 +26,17 @@ def test_nothing_is_lost_or_done_twice_on_the_embedded_database(tmp_path: Path) 
     assert report.violations == []
     assert report.accepted == 16
     assert report.ends["succeeded"] > 0
-    assert report.faults["kill_worker"] > 0
+    assert sum(report.faults.values()) > 0
+
+
+def test_nothing_is_lost_or_done_twice_on_postgresql(tmp_path: Path) -> None:
+    """Three workers, and everything that can break: database, server, workers, wire, disk, time."""
+    scene = Scene(engine="postgres", jobs=24, clip=make_clip(tmp_path), pause_s=0.3)
+    report = run_in(tmp_path, scene, lambda _: None)
+    assert report.violations == []
+    assert report.accepted == 24
+    assert report.ends["succeeded"] > 0
+    assert sum(report.faults.values()) > 0
 
 
 def test_lost_workers_are_refused_and_planted_bugs_are_found(tmp_path: Path) -> None:

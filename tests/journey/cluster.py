@@ -139,14 +139,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A cluster on this machine, until Ctrl-C.")
     parser.add_argument("--workers", type=int, default=3)
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="rotoscope-cluster-") as folder:
-        with cluster(Path(folder), real_worker, asked.workers) as made:
-            sys.stdout.write(
-                f"export ROTOSCOPE_SERVER={made.url} ROTOSCOPE_KEY={made.create_key('me')}\n"
-                f"# {' and '.join(made.api_urls)} stand behind it; logs are in {folder}\n"
-            )
-            sys.stdout.flush()
-            sigwait({SIGINT, SIGTERM})
+    with (
+        tempfile.TemporaryDirectory(prefix="rotoscope-cluster-") as folder,
+        cluster(Path(folder), real_worker, asked.workers) as made,
+    ):
+        sys.stdout.write(
+            f"export ROTOSCOPE_SERVER={made.url} ROTOSCOPE_KEY={made.create_key('me')}\n"
+            f"# {' and '.join(made.api_urls)} stand behind it; logs are in {folder}\n"
+        )
+        sys.stdout.flush()
+        sigwait({SIGINT, SIGTERM})
 
 
 if __name__ == "__main__":
