@@ -141,6 +141,24 @@ def test_a_download_appears_whole(tmp_path: Path) -> None:
     assert [path.name for path in target.parent.iterdir()] == ["out.mp4"]
 
 
+def test_a_download_follows_to_the_store(tmp_path: Path) -> None:
+    """A presigned URL elsewhere is followed, and the key stays with the server."""
+    leads = httpx2.Response(307, headers={"Location": "https://store.test/out.mp4?signed=1"})
+    script = Script(leads, httpx2.Response(200, content=b"video"))
+    result = Result.model_validate_json(
+        result_of("succeeded", output={"video": f"{BASE}/files/out.mp4"}).content
+    )
+    with script.client() as client:
+        saved = client.download(result, tmp_path / "out.mp4")
+    assert saved.read_bytes() == b"video"
+    first, second = script.requests
+    assert first.headers["Authorization"] == "Bearer secret"
+    assert (str(second.url), second.headers.get("Authorization")) == (
+        "https://store.test/out.mp4?signed=1",
+        None,
+    )
+
+
 def test_a_control_video_is_downloaded_if_there_is_one(tmp_path: Path) -> None:
     """From its own URL."""
     media = {"content_type": "video/mp4", "size": 1, "width": 8, "height": 8, "fps": "25"}

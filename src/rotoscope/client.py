@@ -209,7 +209,9 @@ class Client:
             return self._http.request(method, path, params=params)
 
     def _save(self, url: str, file: Path) -> None:
-        with self._reaching(), self._http.stream("GET", url) as answer, file.open("wb") as out:
+        # The server may lead on to where the file lies; the key is not sent there.
+        download = self._http.stream("GET", url, follow_redirects=True)
+        with self._reaching(), download as answer, file.open("wb") as out:
             if answer.is_error:
                 answer.read()
             for chunk in _checked(answer).iter_bytes():
