@@ -364,6 +364,16 @@ def test_a_folder_that_cannot_be_is_told(tmp_path: Path) -> None:
         open_storage(Settings(data_dir=tmp_path / "data"))
 
 
+def test_a_folders_files_are_for_one_user(tmp_path: Path) -> None:
+    """Results and uploads, also where others may look into the folder around them."""
+    tmp_path.chmod(0o755)
+    storage = Storage(tmp_path)
+    keep_output(storage, b"a")
+    keep_upload(storage, b"a")
+    for name in ("outputs", "uploads", "incoming"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o700
+
+
 def test_a_store_that_does_not_answer_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,8 @@ TRIES = 3
 
 
 class FolderBucket:
+    """Its files are for this user alone, whatever the folder around them is."""
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
@@ -25,6 +27,7 @@ class FolderBucket:
         place = self._folder / key
         try:
             _sync(file)
+            (self._folder / key.partition("/")[0]).mkdir(mode=0o700, exist_ok=True)
             _move(file, place)
             _sync(place.parent)
         except OSError as error:
