@@ -6,6 +6,7 @@ The job under test waits at the stand-in's gate while something is killed, then 
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from rotoscope.client import Client
@@ -132,6 +133,24 @@ def test_a_worker_told_to_end_hands_its_job_to_the_next(
         check_end(site, client, request_id, tmp_path / "out.mp4")
     (video,) = site.stored_videos(request_id)
     assert video.parent.name.startswith("1-"), "still the first attempt"
+
+
+def test_a_running_job_is_cancelled_and_the_next_one_runs(
+    site: Site, clip: Path, tmp_path: Path
+) -> None:
+    """At its next step, in the same worker, and nothing of it is stored."""
+    site.start_worker()
+    with site.client() as client:
+        running, following = submit(client, clip, "gate"), submit(client, clip, "next")
+        await_stage(client, running, "denoise")
+        asked = httpx2.post(f"{site.url}/v1/requests/{running}/cancel?running=true")
+        assert asked.json()["outcome"] == "cancelling"
+        await_status(client, running, lambda status: status.status == "cancelled")
+        check_end(site, client, following, tmp_path / "out.mp4")
+        assert client.result(running).output is None
+    assert site.stored_videos(running) == []
+    site.end()
+    assert site.leftovers() == []
 
 
 def test_a_job_that_raises_fails_and_the_next_one_runs(site: Site, clip: Path) -> None:

@@ -63,7 +63,7 @@ def test_a_running_job_tells_its_progress(site: Site) -> None:
 
     status = site.status(job_id)
 
-    assert (status["status"], status["progress"]) == ("in_progress", PROGRESS)
+    assert (status["status"], status["progress"]) == ("in_progress", PROGRESS | {"preview": None})
     assert status["warnings"] == [WARNING]
     assert "queue_position" not in status
     assert site.result(job_id)["status"] == "in_progress"

@@ -89,7 +89,7 @@ def listed(job: Job, base: str) -> Listed:
         result_url=_url(base, job, "result"),
         created_at=job.created_at,
         **_present(
-            progress=job.progress,
+            progress=progress(job, base),
             error=job.failure,
             started_at=job.started_at,
             finished_at=job.finished_at,
