@@ -4,11 +4,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from uuid import UUID
 
 import pytest
 import uuid_utils
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -158,3 +161,45 @@ def test_what_a_worker_did_is_in_the_trace(
     assert set(found) == {"fetch", "read", "attempt"}
     assert found["attempt"].context.trace_id == UUID(job.request_id).int
     assert found["read"].parent.span_id == found["attempt"].context.span_id
+
+
+def test_spans_are_sent_to_the_place_that_the_environment_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By OTLP over HTTP, at the latest when the process ends."""
+    bodies: list[bytes] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            assert self.path == "/v1/traces"
+            bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    job_id = str(uuid_utils.uuid7())
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        place = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", place)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
+        monkeypatch.setenv("OTEL_SERVICE_NAME", "restyling")
+        with traces.sending("rotoscope-server"):
+            tell_all(job_id)
+        server.shutdown()
+
+    sent = [
+        (span.trace_id, span.name)
+        for body in bodies
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
+    assert {trace_id for trace_id, _ in sent} == {UUID(job_id).bytes}
+    assert sorted(name for _, name in sent) == sorted(
+        ["submit", "queue", "fetch", "denoise", "attempt", "end", "job"]
+    )
+    assert b"restyling" in b"".join(bodies)
