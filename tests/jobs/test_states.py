@@ -24,6 +24,7 @@ MOST_ATTEMPTS = 2
 EMPTY = [f"DELETE FROM {name}" for name in ("deliveries", "inputs", "jobs", "pools")]  # noqa: S608
 OUTCOME = make_outcome()
 places = st.integers(0, 1)
+verbs = st.sampled_from(["heartbeat", "succeed", "fail", "release", "stop"])
 
 
 @dataclass
@@ -94,7 +95,7 @@ class Machine(RuleBasedStateMachine):
             self.walk.tokens.append((job, lease.token))
 
     @precondition(lambda self: self.walk.tokens)
-    @rule(verb=st.sampled_from(["heartbeat", "succeed", "fail", "release", "stop"]), place=places)
+    @rule(verb=verbs, place=places)
     def tell(self, verb: str, place: int) -> None:
         """What a worker says, with the token that it was given once."""
         job, token = self.walk.tokens[-1 - place % len(self.walk.tokens)]
@@ -118,11 +119,14 @@ class Machine(RuleBasedStateMachine):
             changed = {job.id for job in self.walk.jobs if self._reaped(job)}
             assert {job.id for job in self.store.reap()} == changed
 
-    @rule()
-    def change_hands(self) -> None:
-        """A worker is lost, another one takes over: what the first one says now is too late."""
+    @precondition(lambda self: self.walk.tokens)
+    @rule(verb=verbs)
+    def change_hands(self, verb: str) -> None:
+        """A worker is lost, another one takes over: what the first one says then is too late."""
+        job, token = self.walk.tokens[-1]
         self.wait(LEASE_S + 1, then=True)
         self.claim()
+        getattr(self, f"_{verb}")(job, token)
 
     @invariant()
     def every_job_is_as_it_ought_to_be(self) -> None:

@@ -110,9 +110,12 @@ def test_a_key_at_its_limit_is_passed_by(store: JobStore) -> None:
 
 
 def test_limits_hold_however_many_claim_at_once(store: JobStore) -> None:
-    """Eight claimers in a race never run more of a key than it may, and get all jobs once."""
+    """Eight claimers in a race never run more of a key than it may, and get all jobs once.
+
+    Each holds another set, so that each would take another job.
+    """
     limits = {"A": 2, "B": 1}
-    ids = {submit(store, key).id for key in 12 * "AB"}
+    ids = {submit(store, key, affinity=f"{n % 8}").id for n in range(16) for key in "AB"}
     start = Barrier(8)
 
     def running(key: str) -> int:
@@ -122,7 +125,7 @@ def test_limits_hold_however_many_claim_at_once(store: JobStore) -> None:
         start.wait()
         done = []
         while store.waiting():
-            if lease := store.claim(f"worker-{worker}", limits=limits):
+            if lease := store.claim(f"w{worker}", limits=limits, loaded=[f"{worker}"]):
                 assert running("A") <= 2
                 assert running("B") <= 1
                 done.append(lease.job.id)
@@ -133,7 +136,7 @@ def test_limits_hold_however_many_claim_at_once(store: JobStore) -> None:
         shares = list(pool.map(work, range(8)))
 
     claimed = [job for share in shares for job in share]
-    assert (len(claimed), set(claimed)) == (24, ids)
+    assert (len(claimed), set(claimed)) == (32, ids)
 
 
 def test_a_loaded_set_comes_first_within_four_turns(store: JobStore) -> None:
