@@ -243,3 +243,47 @@ def test_javascript_learns_which_field_is_wrong(host: Host, fal_js: Path) -> Non
 
     assert told["is"]
     assert told["fields"][0]["loc"] == ["body", "fps"]
+
+
+JS_BLOB = """
+const video_url = new Blob(["a clip, as bytes"], { type: "video/mp4" });
+const image_url = await fal.storage.upload(new Blob(["an image"], { type: "image/png" }));
+const result = await fal.subscribe(app, { input: { ...input, video_url, image_url } });
+tell({ status: result.data.video.content_type });
+"""
+
+
+def test_javascript_sends_files(host: Host, fal_js: Path) -> None:
+    with working(host) as worker:
+        told = in_node(host, fal_js, JS_BLOB)
+
+    (asked,) = worker.inputs
+    assert told["status"] == "video/mp4"
+    assert uploaded(host, asked["video_url"]) == b"a clip, as bytes"
+    assert uploaded(host, asked["image_url"]) == b"an image"
+
+
+def uploaded(host: Host, uri: str) -> bytes:
+    """What a worker gets of an upload."""
+    with host.http(host.worker_key) as http:
+        answer = http.get(f"/v1/worker/uploads/{uri.rpartition('/')[2]}")
+        assert answer.status_code == 200, answer.text
+        return answer.content
+
+
+def test_a_place_for_a_file_takes_one(host: Host) -> None:
+    with host.http() as http:
+        http.headers["Authorization"] = f"Key {host.key}"
+        body = {"file_name": "a.mp4", "content_type": "video/mp4"}
+        asked = http.post("/fal/storage/upload/initiate", json=body).json()
+        path = asked["upload_url"].removeprefix(host.https)
+        first, second = (http.put(path, content=word) for word in (b"one", b"two"))
+        parts = http.post("/fal/storage/upload/initiate-multipart", json=body)
+        elsewhere = http.post("/fal/proxy", headers={"x-fal-target-url": "https://example.org/"})
+
+    assert (first.status_code, second.status_code) == (200, 404)
+    assert uploaded(host, asked["file_url"]) == b"one"
+    assert parts.status_code == 404
+    assert "/v1/uploads" in parts.json()["detail"]
+    assert elsewhere.status_code == 400
+    assert "https://queue.fal.run/fal-ai/" in elsewhere.json()["detail"]

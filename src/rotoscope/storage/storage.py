@@ -8,6 +8,7 @@ No name or path of a client's ends up in a key, but for a result's checked file 
     uploads/{upload_id}.uses/{job_id}             empty: this job names the upload
 """
 
+import hashlib
 import re
 import secrets
 from collections.abc import Collection, Iterator
@@ -124,15 +125,26 @@ class Storage:
     def keep_upload(
         self, incoming: Incoming, *, owner: str, name: str, lifetime: timedelta
     ) -> Upload:
-        """Put an upload in its place; its facts go first, so that no file is without an end."""
-        upload = Upload(
-            id=secrets.token_hex(16),
-            owner=owner,
-            name=name,
-            size=incoming.size,
-            sha256=incoming.sha256,
-            expires_at=datetime.now(UTC) + lifetime,
-        )
+        """Put an upload in its place."""
+        return self._fill(_new_upload(owner, name, lifetime), incoming)
+
+    def promise_upload(self, *, owner: str, name: str, lifetime: timedelta) -> Upload:
+        """Make the URI of an upload whose file comes later, by `keep_promised`."""
+        upload = _new_upload(owner, name, lifetime)
+        self._write(_facts_key(upload.id), upload.model_dump_json().encode(), "application/json")
+        return upload
+
+    def keep_promised(self, upload_id: str, incoming: Incoming) -> Upload | None:
+        """Put a promised upload in its place; None if it is none, is there already or expired."""
+        promised = self.upload(upload_id)
+        if promised is None or promised.expired(datetime.now(UTC)) or self.upload_file(upload_id):
+            return None
+        return self._fill(promised, incoming)
+
+    def _fill(self, promised: Upload, incoming: Incoming) -> Upload:
+        """Facts go first, so that no file is without an end."""
+        facts = {"size": incoming.size, "sha256": incoming.sha256}
+        upload = promised.model_copy(update=facts)
         self._write(_facts_key(upload.id), upload.model_dump_json().encode(), "application/json")
         self._bucket.put(_upload_key(upload.id), incoming.whole(), BYTES)
         return upload
@@ -237,6 +249,17 @@ def open_storage(settings: Settings) -> Storage:
         cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
         raise OperatorError(f"Files cannot be kept in {place}: {reason_of(cause)}") from error
     return storage
+
+
+def _new_upload(owner: str, name: str, lifetime: timedelta) -> Upload:
+    return Upload(
+        id=secrets.token_hex(16),
+        owner=owner,
+        name=name,
+        size=0,
+        sha256=hashlib.sha256().hexdigest(),
+        expires_at=datetime.now(UTC) + lifetime,
+    )
 
 
 def content_type_of(key: str) -> str:

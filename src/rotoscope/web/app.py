@@ -18,6 +18,7 @@ from rotoscope.web import (
     errors,
     events,
     fal,
+    fal_uploads,
     files,
     health,
     listing,
@@ -98,6 +99,7 @@ _ROUTERS = (
     webhooks,
     health,
     fal,
+    fal_uploads,
     docs,
 )
 

@@ -15,8 +15,11 @@ from rotoscope.schema.fal import FalError
 PATH = "/fal/proxy"
 TARGET = "x-fal-target-url"
 
-HOSTS = {"queue.fal.run": "/fal-ai/"}
-"""Of fal's hosts those that this server stands in for, and the paths there that it knows."""
+HOSTS = {
+    "queue.fal.run": ("/fal-ai/", "/fal-ai/"),
+    "rest.fal.ai": ("/storage/", "/fal/storage/"),
+}
+"""Of fal's hosts those that this server stands in for: where their paths start, there and here."""
 
 
 class FalProxy:
@@ -44,13 +47,14 @@ def _address(target: str) -> tuple[str, str] | None:
         known = HOSTS.get(url.hostname or "")
     except ValueError:
         return None
-    if known is None or not target.isascii() or not url.path.startswith(known) or "%" in url.path:
+    there, here = known or ("", "")
+    if not there or not target.isascii() or not url.path.startswith(there) or "%" in url.path:
         return None
-    return url.path, url.query
+    return here + url.path.removeprefix(there), url.query
 
 
 def _refusal(target: str) -> Response:
-    known = " and ".join(f"https://{host}{path}" for host, path in HOSTS.items())
+    known = " and ".join(f"https://{host}{path}" for host, (path, _) in HOSTS.items())
     detail = f"The header {TARGET} must name an address below {known}, not {target[:200]!r}."
     content = FalError(detail=detail, error_type="bad_request").model_dump_json()
     return Response(content, 400, media_type="application/json")

@@ -87,11 +87,11 @@ def get_file(key: str, request: Request, parts: PartsDep) -> Response:
 )
 async def upload(request: Request, owner: Owner, parts: PartsDep, name: str = "upload") -> Response:
     """Keep a file for a while: the raw body, or the one file of a multipart form."""
-    with parts.storage.receive(_most_bytes(parts)) as incoming:
+    with parts.storage.receive(most_bytes(parts)) as incoming:
         if content_type(request) == "multipart/form-data":
-            name = await save_form(request, incoming, _most_bytes(parts))
+            name = await save_form(request, incoming, most_bytes(parts))
         else:
-            await save(request, incoming, _most_bytes(parts))
+            await save(request, incoming, most_bytes(parts))
         kept = await run_in_threadpool(_keep, parts, incoming, owner, name)
     return as_json(
         Uploaded(url=kept.uri, sha256=kept.sha256, size=kept.size, expires_at=kept.expires_at)
@@ -182,7 +182,7 @@ def _keep(parts: Parts, incoming: Incoming, owner: str, name: str) -> Upload:
     return parts.storage.keep_upload(incoming, owner=owner, name=name[:255], lifetime=lifetime)
 
 
-def _most_bytes(parts: Parts) -> int:
+def most_bytes(parts: Parts) -> int:
     """An upload may become any of these three."""
     limits = parts.settings
     return max(limits.max_video_bytes, limits.max_image_bytes, limits.max_lora_bytes)
