@@ -6,7 +6,9 @@
 Workers and clients are simulated: each waits as a real one would (a job's length, a heartbeat, the
 second between two looks at an empty queue) and calls the very verb that the web process calls for
 it. Processes stand for replicas of the web process. A rate is kept if jobs end as fast as they are
-submitted; the table's last column says what did not keep up.
+submitted; where it is not, the last column says whether the database or this simulation, which
+shares the machine with it, was late. What one job costs the database in CPU time does not depend
+on that: cores of the database = jobs a second x that time.
 """
 
 import argparse
@@ -25,11 +27,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
 
+import psutil
 from pydantic import SecretStr
 
 from rotoscope.jobs.open import open_store
 from rotoscope.jobs.store import Beat, JobStore, NewJob
-from rotoscope.keys import KeyStore
 from rotoscope.schema.input import VideoToVideoInput
 from rotoscope.schema.output import Manifest, Media, Outcome, Progress
 from rotoscope.settings import Settings
@@ -38,7 +40,11 @@ ROOT = Path(__file__).parent.parent
 KEYS = 50
 IDLE_S = 1.0
 """Between two looks at an empty queue, as web/worker.py does."""
-WARM_UP_S = 3.0
+LONGEST_S = 6.0
+"""Mean length of a job at most: what is left of the workers then looks at an empty queue."""
+WARM_UP_S = 1.5 * LONGEST_S + 1
+LATE_S = 0.5
+"""A simulation whose calls begin so late measures itself."""
 KEPT = 0.97
 """Share of the asked rate that counts as kept."""
 ASKED = VideoToVideoInput(prompt="a red bicycle", video_url="https://example.org/a.mp4", loras=())
@@ -92,8 +98,8 @@ class Scene:
 
     @property
     def job_s(self) -> float:
-        """So long that the workers are nine tenths busy at this rate."""
-        return 0.9 * self.workers / (self.rate / 60)
+        """So long that the workers are nine tenths busy at this rate, but never over LONGEST_S."""
+        return min(LONGEST_S, 0.9 * self.workers / (self.rate / 60))
 
 
 @dataclass(slots=True)
@@ -215,14 +221,24 @@ def replica(scene: Scene, part: int, begin: float) -> Tally:
     return tally
 
 
-def row(scene: Scene, tally: Tally, queued: int) -> str:
+def row(scene: Scene, tally: Tally, cpu_s: float) -> str:
+    """One line of the table; `cpu_s` is what the database computed from warm-up to end."""
     ended = len(tally.latencies_s["succeed"]) * 60 / scene.seconds
     calls = sum(len(values) for values in tally.latencies_s.values()) / scene.seconds
     verbs = [told(tally.latencies_s[verb]) for verb in ("submit", "claim", "heartbeat", "succeed")]
     lag = quantile(tally.lags_s, 0.99)
-    kept = "kept" if ended >= KEPT * scene.rate else f"not kept, {queued:,} wait"
-    cells = [f"{scene.rate:,.0f}", f"{ended:,.0f}", f"{calls:,.0f}", *verbs, f"{lag:.2f}", kept]
+    whole_s = scene.seconds + WARM_UP_S
+    per_job = cpu_s / max(1.0, ended / 60 * whole_s) * 1000
+    cpu = [f"{cpu_s / whole_s:.2f}", f"{per_job:.1f}"]
+    cells = [f"{scene.rate:,.0f}", f"{ended:,.0f}", f"{calls:,.0f}", *verbs, *cpu, f"{lag:.2f}"]
+    cells.append(verdict(scene, ended, lag))
     return f"| {' | '.join(cells)} |"
+
+
+def verdict(scene: Scene, ended: float, lag_s: float) -> str:
+    if ended >= KEPT * scene.rate:
+        return "kept"
+    return "simulation late" if lag_s > LATE_S else "database late"
 
 
 def told(values_s: Sequence[float]) -> str:
@@ -252,11 +268,11 @@ def main() -> None:
             f"{asked.beat:g} s, {asked.processes} processes; verbs in ms, p50 / p99\n"
         )
         print("| jobs a minute | ended | calls a second | submit | claim | heartbeat | succeed "
-              "| lag p99, s | |")  # fmt: skip
-        print("|---|---|---|---|---|---|---|---|---|")
+              "| database, cores | database, CPU ms a job | lag p99, s | |")  # fmt: skip
+        print("|---|---|---|---|---|---|---|---|---|---|---|")
         for rate in asked.rates.split(","):
             scene = Scene(
-                url=server(),
+                url=server.url(),
                 workers=asked.workers,
                 rate=float(rate),
                 seconds=asked.seconds,
@@ -264,28 +280,40 @@ def main() -> None:
                 processes=asked.processes,
                 threads=asked.threads,
             )
+            before = server.cpu_s()
             tally = play(scene)
-            with open_store(Settings(database_url=SecretStr(scene.url))) as store:
-                print(row(scene, tally, store.waiting()), flush=True)
+            print(row(scene, tally, server.cpu_s() - before), flush=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the tables are, and what they cost."""
+
+    url: Callable[[], str]
+    """An empty database for each rate, or the one that was named for all of them."""
+    cpu_s: Callable[[], float]
+    """CPU seconds of the database server so far; nan where it is elsewhere."""
 
 
 @contextmanager
-def database(url: str | None) -> Iterator[Callable[[], str]]:
-    """An empty database for each rate, or the one that was named for all of them."""
+def database(url: str | None) -> Iterator[Place]:
     if url:
-        yield lambda: url
+        yield Place(lambda: url, lambda: float("nan"))
         return
     sys.path.insert(0, str(ROOT))
     from tests.postgres import running  # noqa: PLC0415 - of the tests, where nothing else is named
 
-    with running({"synchronous_commit": "on", "shared_buffers": "256MB"}) as server:
+    with running({"shared_buffers": "256MB"}) as server:
+        yield Place(server.create_database, lambda: cpu_of(server.pid))
 
-        def fresh() -> str:
-            made = server.create_database()
-            with KeyStore(made):
-                return made
 
-        yield fresh
+def cpu_of(pid: int) -> float:
+    """Seconds of a process, its children and those that have ended."""
+    parent = psutil.Process(pid)
+    own = parent.cpu_times()
+    children = [child.cpu_times() for child in parent.children(recursive=True)]
+    ended = own.children_user + own.children_system
+    return float(own.user + own.system + ended + sum(one.user + one.system for one in children))
 
 
 if __name__ == "__main__":

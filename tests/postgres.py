@@ -67,6 +67,12 @@ class Server:
         )  # fmt: skip
         self.start()
 
+    @property
+    def pid(self) -> int:
+        """Of the process whose children serve the connections."""
+        assert self._process
+        return self._process.pid
+
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}?sslmode=disable"
 
