@@ -1,7 +1,7 @@
 """What must hold after any run, from what clients and witnesses saw."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tests.faults.load import Job
 from tests.faults.place import MAX_ATTEMPTS, Place
@@ -23,6 +23,7 @@ def violations(
         *attempts(seen),
         *order(jobs, seen, slack_s=slack_s),
         *outputs(jobs, seen, place),
+        *webhooks(jobs, place.receiver.told),
     ]
 
 
@@ -63,6 +64,15 @@ def order(jobs: Iterable[Job], seen: Iterable[Seen], *, slack_s: float) -> Itera
             if at < latest - slack_s:
                 yield f"{request_id}: started {latest - at:.1f} s before one submitted earlier"
             latest = max(latest, at)
+
+
+def webhooks(jobs: Iterable[Job], told: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Each end is told at least once, and no other end is."""
+    for job in jobs:
+        status = (job.ended or {}).get("status")
+        ends = set(told.get(job.request_id, ()))
+        if status and ends != {status}:
+            yield f"{job.request_id}: ended as {status}, webhooks told {sorted(ends) or 'nothing'}"
 
 
 def outputs(jobs: Iterable[Job], seen: Iterable[Seen], place: Place) -> Iterator[str]:

@@ -88,9 +88,17 @@ class Load:
     """All clients, and what they saw."""
 
     def __init__(
-        self, url: str, tokens: list[str], clip: Path, *, seed: int, cancels: float = 0.15
+        self,
+        url: str,
+        tokens: list[str],
+        clip: Path,
+        *,
+        seed: int,
+        cancels: float = 0.15,
+        webhook: str,
     ) -> None:
         self._cancels = cancels
+        self._webhook = webhook
         self.jobs: list[Job] = []
         self.refused: list[str] = []
         self.over = Event()
@@ -153,7 +161,7 @@ class Load:
 
     def _submit(self, caller: Caller, source: str, key: int, number: int) -> Job | None:
         body = {**SMALL, "prompt": f"{key}-{number}", "video_url": source}
-        headers = {"Idempotency-Key": uuid4().hex}
+        headers = {"Idempotency-Key": uuid4().hex, "X-Webhook-URL": self._webhook}
         answer = caller.ask("POST", MODEL, json=body, headers=headers)
         if answer is None:
             return None

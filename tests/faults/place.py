@@ -18,6 +18,7 @@ from rotoscope.keys import KeyStore
 from tests import postgres
 from tests.faults.clock import Offset
 from tests.faults.proxy import Proxy
+from tests.faults.receiver import Receiver
 from tests.faults.workers import start_worker
 
 Engine = Literal["sqlite", "postgres"]
@@ -49,6 +50,7 @@ class Place:
         self.witness = folder / "witness"
         self.temporary = folder / "tmp"
         self.temporary.mkdir()
+        self.receiver = Receiver()
         self.server_clock = Offset(folder / "server-clock")
         self.worker_clock = Offset(folder / "worker-clock")
         self.workers: list[BaseProcess] = []
@@ -58,6 +60,7 @@ class Place:
         self._mutants = mutants
         self._server: subprocess.Popen[str] | None = None
         self._end = ExitStack()
+        self._end.callback(self.receiver.close)
         self.disk_is_small = small_disk and self._mount()
         self.database = postgres.Server() if engine == "postgres" else None
         if self.database:
@@ -148,6 +151,7 @@ class Place:
             "LEASE_S": str(self.lease_s),
             "HEARTBEAT_S": str(HEARTBEAT_S),
             "MAX_ATTEMPTS": str(MAX_ATTEMPTS),
+            "WEBHOOK_PRIVATE_HOSTS": "127.0.0.1",
             "CONFIG": str(self.data / "none.toml"),
         }
         return {f"ROTOSCOPE_{name}": value for name, value in settings.items()}

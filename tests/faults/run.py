@@ -51,6 +51,7 @@ class Report:
     starts: int = 0
     starts_again: int = 0
     late_calls_refused: int = 0
+    webhooks: int = 0
     seconds: float = 0.0
     refused: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
@@ -61,7 +62,7 @@ class Report:
             f"starts: {self.starts}, of them again {self.starts_again}",
             "ends: " + _told(self.ends),
             "faults: " + _told(self.faults),
-            f"late calls refused: {self.late_calls_refused}",
+            f"late calls refused: {self.late_calls_refused}; webhooks arrived: {self.webhooks}",
             *(f"submit refused: {one}" for one in self.refused),
             *(f"VIOLATION: {one}" for one in self.violations),
             f"violations: {len(self.violations)}",
@@ -79,14 +80,15 @@ def run_in(folder: Path, scene: Scene, told: Callable[[str], None]) -> Report:
         tokens = place.create_keys(KEYS)
         place.open(scene.workers)
         ghosts = Ghosts(lambda: place.url, Witness(place.witness), place.lease_s)
-        load = Load(place.url, tokens, scene.clip, seed=scene.seed)
+        webhook = place.receiver.url
+        load = Load(place.url, tokens, scene.clip, seed=scene.seed, webhook=webhook)
         breaker = Breaker(place, ghosts, seed=scene.seed)
         started = time.monotonic()
         load.start(scene.jobs)
         _break(scene, load, breaker, started)
         told(f"mending after {time.monotonic() - started:.0f} s: {_told(breaker.done)}")
         breaker.mend()
-        _drain(load, scene.drain_s)
+        _drain(load, place, scene.drain_s)
         # Once more: what has ended must not change, and a lost worker may still be on its way.
         load.look(load.jobs)
         load.close()
@@ -119,14 +121,15 @@ def haunt(folder: Path, engine: Engine, clip: Path, mutants: Sequence[str] = ())
         tokens = place.create_keys(1)
         place.start_server()
         ghosts = Ghosts(lambda: place.url, Witness(place.witness), place.lease_s)
-        load = Load(place.url, tokens, clip, seed=0, cancels=0)
+        webhook = place.receiver.url
+        load = Load(place.url, tokens, clip, seed=0, cancels=0, webhook=webhook)
         load.start(8)
         while load.busy():
             Event().wait(0.05)
         ghosts.haunt(4, Event())
         hand = Thread(target=ghosts.work, args=(load.over,), daemon=True)
         hand.start()
-        _drain(load, 20)
+        _drain(load, place, 20)
         load.look(load.jobs)
         load.close()
         hand.join(20)
@@ -134,11 +137,14 @@ def haunt(folder: Path, engine: Engine, clip: Path, mutants: Sequence[str] = ())
         return [*violations(load.jobs, seen, place, slack_s=2.0), *ghosts.faults]
 
 
-def _drain(load: Load, seconds: float) -> None:
-    """Wait until all that was accepted has ended."""
+def _drain(load: Load, place: Place, seconds: float) -> None:
+    """Wait until all that was accepted has ended, and until that was told."""
     until = time.monotonic() + seconds
     while (load.busy() or load.unfinished()) and time.monotonic() < until:
         load.look(load.unfinished())
+        Event().wait(0.2)
+    told = place.receiver.told
+    while not all(job.request_id in told for job in load.jobs) and time.monotonic() < until:
         Event().wait(0.2)
 
 
@@ -156,6 +162,7 @@ def _report(
         starts=len(starts),
         starts_again=len(starts) - len({one.request_id for one in starts}),
         late_calls_refused=ghosts.refused,
+        webhooks=sum(len(ends) for ends in place.receiver.told.values()),
         seconds=seconds,
         refused=load.refused,
         violations=[*broken, *ghosts.faults],
