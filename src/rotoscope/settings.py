@@ -79,6 +79,12 @@ class Settings(BaseSettings):
     anonymous: bool = Field(
         default=False, description="Answer requests without a key; only on a loopback address."
     )
+    serve_drain_s: float = Field(
+        0,
+        ge=0,
+        description="Seconds after SIGTERM in which a server answers 503 to submits and to "
+        "/readyz, and all else as usual, before it closes; for servers behind a load balancer.",
+    )
     max_body_bytes: int = Field(64 * MIB, description="Largest JSON body of a request.")
     max_queue: int = Field(10_000, description="Queued jobs beyond which submits get a 503.")
     upload_hours: float = Field(24, gt=0, description="How long an upload can be used.")

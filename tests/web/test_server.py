@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +33,8 @@ def ready(url):
     print(url, *sorted(heavy), flush=True)
 
 telemetry.configure()
-serve(Settings(data_dir=Path(sys.argv[1]), port=0, anonymous=True), worker_key="gpu", ready=ready)
+settings = Settings(data_dir=Path(sys.argv[1]), port=0, anonymous=True, serve_drain_s=sys.argv[2])
+serve(settings, worker_key="gpu", ready=ready)
 print("closed", flush=True)
 """
 WORKER = {"Authorization": "Bearer gpu", "Content-Type": "application/json"}
@@ -67,8 +69,8 @@ class Server:
 
 
 @contextmanager
-def started(data_dir: Path) -> Iterator[Server]:
-    command = [sys.executable, "-c", SERVER, str(data_dir)]
+def started(data_dir: Path, drain_s: float = 0) -> Iterator[Server]:
+    command = [sys.executable, "-c", SERVER, str(data_dir), str(drain_s)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield Server(process)
@@ -87,6 +89,33 @@ def test_the_server_starts_light_and_stops_clean(tmp_path: Path) -> None:
     assert server.heavy == []
     assert rest.splitlines()[-1] == "closed"
     assert not (tmp_path / "jobs.sqlite-wal").exists()
+
+
+def test_a_server_can_drain_before_it_closes(tmp_path: Path) -> None:
+    """It takes no new jobs and says that it is not ready, while what is there is still answered."""
+    with started(tmp_path, drain_s=1000) as server:
+        job_id = server.submit()
+        server.process.send_signal(signal.SIGTERM)
+        refused = None
+        while refused is None:
+            try:
+                server.submit()
+            except urllib.error.HTTPError as error:
+                refused = error
+        assert refused.code == 503
+        assert int(refused.headers["Retry-After"]) > 0
+        refused.close()
+        with pytest.raises(urllib.error.HTTPError) as not_ready:
+            server.call("GET", "/readyz?workers=0")
+        assert not_ready.value.code == 503
+        not_ready.value.close()
+        assert server.status(job_id)["status"] == "in_queue"
+        claim = {"worker_id": "w", "wait_s": 0}
+        assert server.call("POST", "/v1/worker/claim", claim, WORKER)["request_id"] == job_id
+
+        server.process.send_signal(signal.SIGTERM)
+        assert server.output.read().splitlines()[-1] == "closed"
+        assert server.process.wait(30) == 0
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])

@@ -15,6 +15,8 @@ class Bell:
     def __init__(self) -> None:
         self._rung = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.draining = False
+        """The server takes no new jobs."""
         self.closed = False
         """The server is ending: waiting claims are sent home."""
 
@@ -32,8 +34,11 @@ class Bell:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._ring)
 
+    def drain(self) -> None:
+        self.draining = True
+
     def close(self) -> None:
-        self.closed = True
+        self.draining = self.closed = True
         self.ring()
 
     def _ring(self) -> None:

@@ -80,6 +80,6 @@ def _works(name: str, check: Callable[[], object]) -> bool:
 
 
 def _parts(parts: Parts) -> Iterator[tuple[str, bool]]:
-    yield "a server that is not ending", not parts.bell.closed
+    yield "a server that is not ending", not parts.bell.draining
     yield JOB_TABLE, _works(JOB_TABLE, parts.store.ping)
     yield STORAGE, _works(STORAGE, parts.storage.check)

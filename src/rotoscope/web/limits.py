@@ -40,7 +40,7 @@ def room_for(owner: str, limits: Limits, parts: Parts) -> Iterator[None]:
 
 def check_queue(parts: Parts) -> None:
     """Raise UnavailableError where no job at all can be queued now."""
-    if parts.bell.closed:
+    if parts.bell.draining:
         raise UnavailableError(
             "The server is ending; send the request again in a moment.",
             retry_after_s=RETRY_AFTER_S,

@@ -1,7 +1,9 @@
 """The web process: opens what it owns, listens, and closes it again when told to end."""
 
 import asyncio
+import signal
 import socket
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from types import FrameType
@@ -67,8 +69,19 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End once; uvicorn's own would raise the signal again and so skip the closing."""
-        self._app.state.parts.bell.close()
+        parts = self._app.state.parts
+        drain_s = parts.settings.serve_drain_s
+        if sig == signal.SIGTERM and drain_s and not parts.bell.draining:
+            parts.bell.drain()
+            later = threading.Timer(drain_s, self._end)
+            later.daemon = True
+            later.start()
+            return
         self.force_exit = self.should_exit
+        self._end()
+
+    def _end(self) -> None:
+        self._app.state.parts.bell.close()
         self.should_exit = True
 
 
