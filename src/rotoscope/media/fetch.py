@@ -350,11 +350,11 @@ async def _open(
         port=url.port,
         target=url.target.encode(),
     )
-    backend = _CheckingBackend(url, policy)
     sent = [(b"Host", _host_header(url)), *HEADERS, *headers]
     if body is not None:
         sent.append((b"Content-Length", str(len(body)).encode()))
     async with (
+        _CheckingBackend(url, policy) as backend,
         httpcore2.AsyncConnectionPool(ssl_context=context, network_backend=backend) as pool,
         pool.stream(method, core, headers=sent, content=body) as response,
     ):
@@ -386,6 +386,16 @@ class _CheckingBackend(httpcore2.AnyIOBackend):
         super().__init__()
         self._url = url
         self._policy = policy
+        self._opened: list[httpcore2.AsyncNetworkStream] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close what a deadline left open, in the middle of a TLS handshake for one."""
+        for stream in self._opened:
+            with suppress(Exception):
+                await stream.aclose()
 
     async def connect_tcp(
         self, host: str, port: int, *_: object, **__: object
@@ -394,7 +404,9 @@ class _CheckingBackend(httpcore2.AnyIOBackend):
         _check(self._url, addresses, self._policy)
         for address in addresses:
             with suppress(httpcore2.ConnectError, httpcore2.ConnectTimeout):
-                return await super().connect_tcp(str(address), port, timeout=CONNECT_S)
+                stream = await super().connect_tcp(str(address), port, timeout=CONNECT_S)
+                self._opened.append(stream)
+                return stream
         raise httpcore2.ConnectError("No address of the name answers.")
 
 
