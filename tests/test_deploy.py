@@ -31,6 +31,7 @@ UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 SETTINGS = {f"ROTOSCOPE_{name.upper()}" for name in Settings.model_fields}
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 KUBERNETES = "1.34"
+PAGES = ("operations.md", "webhooks.md")
 PATIENCE_S = 60
 
 
@@ -64,7 +65,8 @@ def check_command(arguments: list[str]) -> None:
 
 
 def texts() -> Iterator[tuple[Path, str]]:
-    for file in [*DEPLOY.rglob("*"), *(ROOT / "docs/deploy").glob("*.md")]:
+    pages = [*(ROOT / "docs/deploy").glob("*.md"), *map((ROOT / "docs").joinpath, PAGES)]
+    for file in [*DEPLOY.rglob("*"), *pages]:
         if file.is_file():
             yield file, file.read_text()
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from rotoscope.jobs.store import Delivery
 from rotoscope.media.fetch import FetchPolicy
-from rotoscope.web.sender import PAUSES_S, SPREAD, pause_after
+from rotoscope.web.sender import LEASE_MARGIN_S, PAUSES_S, SPREAD, pause_after
 from tests.https_site import HttpsSite, Posted, https_site
 from tests.web.conftest import BODY, SUBMIT, OpenSite, Site
 from tests.web.test_server import WORKER, Server, started
@@ -322,6 +323,44 @@ def test_one_that_hangs_holds_nobody_up(hooked: Hooked) -> None:
         assert hooked.ledger(hooked.submit(hanging)) == []
     finally:
         over.set()
+
+
+def test_an_outbox_that_cannot_be_read_is_looked_at_again(
+    hooked: Hooked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take, failures = hooked.site.parts.store.take_delivery, iter([True] * 3)
+
+    def unreliable(lease_s: float) -> Delivery | None:
+        if next(failures, False):
+            raise OSError("away")
+        return take(lease_s)
+
+    monkeypatch.setattr(hooked.site.parts.store, "take_delivery", unreliable)
+
+    hooked.await_state(hooked.run(hooked.receiver.serve_bytes("/hook", b"")), "delivered")
+    assert not next(failures, False)
+
+
+def test_what_could_not_be_noted_is_sent_again_once_its_lease_is_over(
+    hooked: Hooked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after the death of a server in the middle: twice, never not at all."""
+    settle, failures = hooked.site.parts.store.settle_delivery, iter([True])
+
+    def unreliable(*told: Any, **more: Any) -> bool:
+        if next(failures, False):
+            raise OSError("away")
+        return settle(*told, **more)
+
+    monkeypatch.setattr(hooked.site.parts.store, "settle_delivery", unreliable)
+    job_id = hooked.run(hooked.receiver.serve_bytes("/hook", b""))
+    until(lambda: len(hooked.receiver.posted) == 1)
+    hooked.await_state(job_id, "sending")
+    hooked.site.clock.now += 2 + LEASE_MARGIN_S + 1
+
+    hooked.await_state(job_id, "delivered", attempts=2)
+
+    assert len({posted.headers["webhook-id"] for posted in hooked.receiver.posted}) == 1
 
 
 # The ledger
