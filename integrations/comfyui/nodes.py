@@ -123,7 +123,7 @@ def _made(client: Client, body: dict[str, Any], host: Host) -> Result:
     try:
         return client.wait(request_id, watch)
     except BaseException:
-        client.cancel(request_id)
+        client.cancel(request_id, running=True)
         raise
 
 

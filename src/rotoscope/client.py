@@ -129,9 +129,11 @@ class Client:
     def result(self, request_id: str) -> Result:
         return _read(Result, self._ask("GET", f"/v1/requests/{request_id}/result"))
 
-    def cancel(self, request_id: str) -> Cancelled:
-        """Withdraw a queued job; repeating it does no harm, so it is repeated if need be."""
-        return _read(Cancelled, self._ask("POST", f"/v1/requests/{request_id}/cancel"))
+    def cancel(self, request_id: str, *, running: bool = False) -> Cancelled:
+        """Withdraw a queued job, and stop a running one if `running`; may be repeated."""
+        # Sent only where it is asked for: other servers of the same API may not know it.
+        query = {"running": "true"} if running else None
+        return _read(Cancelled, self._ask("POST", f"/v1/requests/{request_id}/cancel", query))
 
     def models(self, **query: str | int | bool) -> list[dict[str, Any]]:
         """The catalogue's entries; `search`, `category`, `limit` … narrow it."""

@@ -81,12 +81,16 @@ def hosted(folder: Path) -> Iterator[Host]:
 class Worker:
     """Takes every job and ends it as told: well, with `content` as its file, or badly."""
 
-    def __init__(self, host: Host, content: bytes = b"0123456789", media: Any = None) -> None:
+    def __init__(
+        self, host: Host, content: bytes = b"0123456789", media: Any = None, steps: int = 2
+    ) -> None:
         self._http = host.http(host.worker_key)
         self._content = content
         self._media = MEDIA | {"size": len(content)} | (media or {})
         self._end = Event()
+        self._steps = steps
         self.failing = False
+        self.stopped: list[str] = []
         self.inputs: list[dict[str, Any]] = []
 
     def run(self) -> None:
@@ -103,9 +107,11 @@ class Worker:
 
     def _work(self, job: dict[str, Any]) -> None:
         self.inputs.append(job["input"])
-        for step in (1, 2):
-            if self._tell(job, "heartbeat", progress=_progress(step)).get("cancelling"):
+        for step in range(1, self._steps + 1):
+            progress = _progress(min(step, 2))
+            if self._tell(job, "heartbeat", progress=progress).get("cancelling"):
                 self._tell(job, "stop")
+                self.stopped.append(job["request_id"])
                 return
             # Long enough that whoever looks twice a second sees it.
             self._end.wait(0.6)

@@ -7,6 +7,7 @@ folder of nodes, what it reads from a class, and what it passes to the function.
 import importlib.util
 import json
 import sys
+import time
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -41,6 +42,8 @@ class Comfy:
     def __init__(self) -> None:
         self.shown: list[tuple[int, int]] = []
         self.interrupted = Event()
+        self.interrupt_at: float = 2
+        """The share of the work at which the user interrupts; 2 is never."""
 
     def modules(self) -> dict[str, ModuleType]:
         comfy, utils = ModuleType("comfy"), ModuleType("comfy.utils")
@@ -53,6 +56,8 @@ class Comfy:
 
             def update_absolute(self, value: int, total: int | None = None) -> None:
                 told.shown.append((value, total or self.total))
+                if value / (total or self.total) >= told.interrupt_at:
+                    told.interrupted.set()
 
         def throw() -> None:
             if told.interrupted.is_set():
@@ -222,31 +227,43 @@ def _uploaded(host: Host, uri: str, folder: Path) -> Tensor:
     return torch.stack(frames).float() / 255
 
 
-def test_an_interrupt_cancels_the_request(nodes: dict[str, Any], comfy: Comfy, host: Host) -> None:
+def test_an_interrupt_cancels_what_is_queued(
+    nodes: dict[str, Any], comfy: Comfy, host: Host
+) -> None:
     comfy.interrupted.set()
 
     with pytest.raises(InterruptedInComfyError):
-        execute(
-            nodes["RotoscopeVideoToVideo"],
-            images=gradient(frames=2, height=16, width=16),
-            source_fps=8.0,
-            prompt="an interrupted bicycle",
-            server=host.https,
-        )
+        restyle_two_frames(nodes, host)
 
     with host.http(host.worker_key) as http:
         claim = http.post("/v1/worker/claim", json={"worker_id": "by-hand", "wait_s": 0})
     assert claim.status_code == 204
 
 
+def test_an_interrupt_stops_what_runs(nodes: dict[str, Any], comfy: Comfy, host: Host) -> None:
+    comfy.interrupt_at = 0.3
+
+    with working(host, steps=200) as worker:
+        with pytest.raises(InterruptedInComfyError):
+            restyle_two_frames(nodes, host)
+        while not worker.stopped:
+            time.sleep(0.1)
+
+    assert host.state(worker.stopped[0]) == "cancelled"
+
+
+def restyle_two_frames(nodes: dict[str, Any], host: Host) -> None:
+    execute(
+        nodes["RotoscopeVideoToVideo"],
+        images=gradient(frames=2, height=16, width=16),
+        source_fps=8.0,
+        prompt="a red bicycle",
+        server=host.https,
+    )
+
+
 def test_a_failed_job_raises_its_sentence(nodes: dict[str, Any], host: Host) -> None:
     with working(host) as worker:
         worker.failing = True
         with pytest.raises(RotoscopeError, match=r"There is no such file\."):
-            execute(
-                nodes["RotoscopeVideoToVideo"],
-                images=gradient(frames=2, height=16, width=16),
-                source_fps=8.0,
-                prompt="a red bicycle",
-                server=host.https,
-            )
+            restyle_two_frames(nodes, host)

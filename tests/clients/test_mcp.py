@@ -23,9 +23,9 @@ ARGUMENTS = {"prompt": "a red bicycle", "video_url": "https://example.org/a.mp4"
 Use = Callable[[Client], Awaitable[Any]]
 
 
-def with_tools(host: Host, use: Use, *options: str, key: str | None = None) -> Any:
+def with_tools(host: Host, use: Use, *options: str) -> Any:
     """What `use` answers, given a client of a `rotoscope mcp` process."""
-    environment = host.environment(ROTOSCOPE_SERVER=host.url, ROTOSCOPE_KEY=key or host.key)
+    environment = host.environment(ROTOSCOPE_SERVER=host.url, ROTOSCOPE_KEY=host.key)
     command = StdioServerParameters(
         command=ROTOSCOPE[0], args=[*ROTOSCOPE[1:], "mcp", *options], env=environment
     )
@@ -131,10 +131,3 @@ def test_what_is_wrong_is_told_by_field_and_a_queued_job_is_cancelled(host: Host
     assert "request_id: Field required" in misnamed
     assert told(cancelled)["outcome"] == "cancelled"
     assert host.state(told(cancelled)["request_id"]) == "cancelled"
-
-
-def test_a_wrong_key_is_told(host: Host) -> None:
-    async def use(client: Client) -> Any:
-        return await client.call_tool("models", {})
-
-    assert "unknown, expired or revoked" in refused(with_tools(host, use, key="wrong"))

@@ -51,6 +51,10 @@ class _Request(_Strict):
     request_id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,128}$", description="As submit answered it.")
 
 
+class _Cancel(_Request):
+    running: bool = Field(default=False, description="Stop it even if it runs already.")
+
+
 class _Search(_Strict):
     search: str = Field("", description="Only models with this in their name or id.")
 
@@ -119,7 +123,8 @@ def _result(client: Client, arguments: Arguments, _: Files) -> dict[str, Any]:
 
 
 def _cancel(client: Client, arguments: Arguments, _: Files) -> dict[str, Any]:
-    return _plain(client.cancel(_Request(**arguments).request_id))
+    asked = _Cancel(**arguments)
+    return _plain(client.cancel(asked.request_id, running=asked.running))
 
 
 def _models(client: Client, arguments: Arguments, _: Files) -> dict[str, Any]:
@@ -140,7 +145,7 @@ _OFFERED: tuple[tuple[Call, str, dict[str, Any], ToolAnnotations], ...] = (
     (_plan, "Say what a request would make and cost, without making it.", _INPUT, _READS),
     (_status, "Where a request is: queue position, progress.", _ONE, _READS),
     (_result, "What a request made: the video's URL, or why not.", _ONE, _READS),
-    (_cancel, "Withdraw a request that is queued.", _ONE, _WRITES),
+    (_cancel, "Withdraw a request.", _Cancel.model_json_schema(), _WRITES),
     (_models, "The models that can be asked for.", _Search.model_json_schema(), _READS),
 )
 TOOLS = {
