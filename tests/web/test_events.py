@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from starlette.types import Message, Scope
 
+from rotoscope.jobs.job import Job
 from rotoscope.web import events
 from rotoscope.web.events import follow
+from rotoscope.web.parts import Parts
 from tests.web.conftest import Site
 from tests.web.test_routes import PROGRESS
 
@@ -77,12 +80,11 @@ def test_a_stream_goes_on_where_it_broke_off(site: Site) -> None:
         first = await after(follow(job_id, None, BASE, site.parts))
         stream = follow(job_id, first.id, BASE, site.parts)
         assert read(await anext(stream)) is None
-        waiting = asyncio.create_task(anext(stream))
+        waiting = asyncio.create_task(after(stream))
         await asyncio.sleep(0.05)
         assert not waiting.done()
         site.finish(job)
-        ended = read(await waiting)
-        assert ended
+        ended = await waiting
         assert ended.status["status"] == "completed"
 
     asyncio.run(listen())
@@ -133,6 +135,58 @@ def test_the_stream_over_http(site: Site) -> None:
     assert again(told[-1].id) == 204
     assert again(told[-1].id - 1) == 200
     assert again("first") == 422
+
+
+def test_a_slow_or_gone_listener_costs_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While nothing is read nothing is looked at; the stream ends when nobody listens."""
+    job_id = site.submit()
+    looks: list[str] = []
+    look = events._look
+
+    def watched(job_id: str, parts: Parts) -> tuple[Job, int | None] | None:
+        looks.append(job_id)
+        return look(job_id, parts)
+
+    monkeypatch.setattr(events, "_look", watched)
+
+    async def listen() -> int:
+        stuck, gone = asyncio.Event(), asyncio.Event()
+
+        async def receive() -> Message:
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            if b"data:" in message.get("body", b""):
+                stuck.set()
+                await gone.wait()
+
+        stream = asyncio.create_task(site.http.app(scope_of(site, job_id), receive, send))
+        await asyncio.wait_for(stuck.wait(), 60)
+        await asyncio.sleep(0.1)
+        seen = len(looks)
+        gone.set()
+        await asyncio.wait_for(stream, 60)
+        return seen
+
+    assert asyncio.run(listen()) == 1
+
+
+def scope_of(site: Site, job_id: str) -> Scope:
+    """A request for the events of a job, as a server hands it on."""
+    token = site.client["Authorization"].encode()
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": f"/v1/requests/{job_id}/events",
+        "query_string": b"",
+        "headers": [(b"host", b"testserver"), (b"authorization", token)],
+        "client": ("192.0.2.7", 50000),
+        "server": ("testserver", 80),
+    }
 
 
 def test_events_are_for_the_requests_own_key(site: Site) -> None:

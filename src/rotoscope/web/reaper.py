@@ -1,4 +1,4 @@
-"""Housekeeping while the server runs: jobs whose worker was lost."""
+"""Housekeeping while the server runs: jobs whose worker was lost, or that did not start in time."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager, suppress
 from fastapi.concurrency import run_in_threadpool
 
 from rotoscope import telemetry
-from rotoscope.jobs.job import State
+from rotoscope.errors import DeadlineExceededError
+from rotoscope.jobs.job import Job, State
 from rotoscope.web.parts import Parts
 
 log = telemetry.logger()
@@ -30,11 +31,17 @@ async def reaping(parts: Parts, every_s: float = EVERY_S) -> AsyncIterator[None]
 def reap(parts: Parts) -> None:
     """Do it once."""
     for job in parts.store.reap():
-        log.warning("job_lost", request_id=job.id, attempt=job.attempt, state=job.state)
+        event = "job_late" if _is_late(job) else "job_lost"
+        log.warning(event, request_id=job.id, attempt=job.attempt, state=job.state)
         if job.state is State.IN_QUEUE:
             parts.bell.ring()
         else:
             parts.storage.drop_outputs(job.id)
+
+
+def _is_late(job: Job) -> bool:
+    """It was cancelled because no worker had claimed it in time."""
+    return job.failure is not None and job.failure.code == DeadlineExceededError.code
 
 
 async def _keep_house(parts: Parts, every_s: float) -> None:
