@@ -31,6 +31,7 @@ def value(site: Site, name: str, **labels: str) -> float | None:
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each scrape asks the store."""
     monkeypatch.setattr("rotoscope.web.metrics.KEPT_S", 0.0)
+    monkeypatch.setattr("rotoscope.web.metrics.COUNTS_KEPT_S", 0.0)
 
 
 # /readyz
@@ -181,6 +182,21 @@ def test_metrics_are_told_while_the_table_is_away(
     assert value(site, "store_up") == 0
     assert value(site, "queue_jobs", pool="default") is None
     assert value(site, "jobs_submitted_total", model=MODEL_ID) == 1
+
+
+def test_a_table_too_long_to_count_leaves_only_its_counts_out(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.submit()
+
+    def too_long() -> None:
+        raise OSError("statement timeout")
+
+    monkeypatch.setattr(site.parts.store._store, "counts", too_long)  # type: ignore[attr-defined]
+
+    assert value(site, "store_up") == 1
+    assert value(site, "queue_jobs", pool="default") == 1
+    assert value(site, "jobs", state="in_queue") is None
 
 
 def test_a_replayed_submit_is_not_counted_again(site: Site) -> None:

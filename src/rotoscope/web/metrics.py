@@ -5,7 +5,7 @@ and which workers live is read from the store when asked, and is the same on eve
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from threading import Lock
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -20,8 +20,9 @@ log = telemetry.logger()
 
 ALIVE_S = 60.0
 """A worker that was not heard of for longer is not counted."""
-KEPT_S = 10.0
-"""How long what the store said is told again: many may scrape, and a count may take a moment."""
+KEPT_S, COUNTS_KEPT_S = 10.0, 60.0
+"""How long what the store said is told again: many may scrape. Counting jobs by state reads the
+whole table, which may take long, or longer than the database allows: then that alone is missing."""
 STAGE_BUCKETS = (0.1, 0.3, 1, 3, 10, 30, 60, 120, 300, 600, 1200, 3600)
 HTTP_BUCKETS = (0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60)
 
@@ -86,35 +87,47 @@ class Metrics:
 
 
 class _StoreCollector(Collector):
-    """Asks the store at each scrape; a store that is away is told by `rotoscope_store_up`."""
+    """Asks the store at scrapes; a store that is away is told by `rotoscope_store_up`."""
 
-    def __init__(self, store: JobStore, clock: Callable[[], float] = time.monotonic) -> None:
-        self._store = store
-        self._clock = clock
+    def __init__(self, store: JobStore) -> None:
         self._lock = Lock()
-        self._said: tuple[float, list[Metric]] = (float("-inf"), [])
+        self._queue = _Kept(lambda: [*_of_pools(store), *_of_workers(store)])
+        self._states = _Kept(lambda: [_of_states(store)])
 
     def describe(self) -> list[Metric]:
         """Nothing beforehand: registering must not need the database."""
         return []
 
-    def collect(self) -> Iterator[Metric]:
+    def collect(self) -> list[Metric]:
         with self._lock:
-            if self._clock() - self._said[0] >= KEPT_S:
-                self._said = (self._clock(), self._ask())
-            yield from self._said[1]
-
-    def _ask(self) -> list[Metric]:
+            queue, states = self._queue.get(KEPT_S), self._states.get(COUNTS_KEPT_S)
         version = _gauge("info", "This server.", "version")
         version.add_metric([__version__], 1)
-        up = _gauge("store_up", "Whether the job table could be read.")
+        up = _gauge("store_up", "Whether the queue could be read.")
+        up.add_metric([], 1 if queue else 0)
+        return [version, up, *queue, *states]
+
+
+class _Kept:
+    """What the store said, for a while; nothing where it could not be asked."""
+
+    def __init__(self, ask: Callable[[], list[Metric]]) -> None:
+        self._ask = ask
+        self._said: list[Metric] = []
+        self._until = float("-inf")
+
+    def get(self, seconds: float) -> list[Metric]:
+        if time.monotonic() >= self._until:
+            self._said = self._try()
+            self._until = time.monotonic() + seconds
+        return self._said
+
+    def _try(self) -> list[Metric]:
         try:
-            found = [*_of_pools(self._store), _of_states(self._store), *_of_workers(self._store)]
+            return self._ask()
         except Exception:
             log.exception("metrics_incomplete")
-            found = []
-        up.add_metric([], 1 if found else 0)
-        return [version, up, *found]
+            return []
 
 
 def _of_pools(store: JobStore) -> list[Metric]:

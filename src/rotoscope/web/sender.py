@@ -22,7 +22,8 @@ from rotoscope.web.parts import Parts
 
 log = telemetry.logger()
 
-AT_ONCE = 32
+AT_ONCE = 100
+"""A receiver that hangs takes one of these for `webhook_timeout_s`."""
 LOOK_EVERY_S = 1.0
 # Beyond the time a receiver has: for the database, before and after.
 LEASE_MARGIN_S = 30.0
