@@ -423,6 +423,19 @@ def test_the_same_key_with_another_body_is_refused(store: JobStore) -> None:
     assert store.waiting() == 1
 
 
+def test_what_a_key_stands_for_is_found_without_a_submit(store: JobStore, clock: Clock) -> None:
+    """For a day, for its owner, with its body."""
+    once = Idempotency("order-1", "body-1")
+    assert store.replay("k", once) is None
+    made = store.submit(NewJob(model_id="m", key_id="k", input=ASKED, idempotency=once)).job
+    assert store.replay("k", once) == made
+    assert store.replay("another key", once) is None
+    with pytest.raises(IdempotencyConflictError):
+        store.replay("k", Idempotency("order-1", "body-2"))
+    clock.advance(24 * 3600)
+    assert store.replay("k", once) is None
+
+
 def test_requests_that_race_under_one_key_make_one_job(store: JobStore) -> None:
     """Eight at once are answered with the same job, and one of them made it."""
     start = Barrier(8)
