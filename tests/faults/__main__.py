@@ -35,7 +35,7 @@ def main() -> int:
             seed=asked.seed,
             mutants=asked.mutant,
         )
-        report = run(scene, lambda line: sys.stdout.write(line + "\n"))
+        report = run(scene, lambda line: print(line, flush=True))  # noqa: T201
     sys.stdout.write("\n".join([*report.lines(), ""]))
     return 1 if report.violations else 0
 

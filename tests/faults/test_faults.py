@@ -17,24 +17,26 @@ def test_nothing_is_lost_or_done_twice_on_the_embedded_database(tmp_path: Path) 
     """One worker, so that jobs start in exactly the order of their submits."""
     scene = Scene(
         engine="sqlite",
-        jobs=16,
+        jobs=12,
+        seconds=8,
         clip=make_clip(tmp_path),
         workers=1,
         faults=["kill_worker", "kill_server", "cut_wire", "jump_server_clock", "fill_disk"],
     )
     report = run_in(tmp_path, scene, lambda _: None)
     assert report.violations == []
-    assert report.accepted == 16
+    assert report.accepted == 12
     assert report.ends["succeeded"] > 0
     assert sum(report.faults.values()) > 0
 
 
 def test_nothing_is_lost_or_done_twice_on_postgresql(tmp_path: Path) -> None:
     """Three workers, and everything that can break: database, server, workers, wire, disk, time."""
-    scene = Scene(engine="postgres", jobs=24, clip=make_clip(tmp_path), pause_s=0.3)
+    clip = make_clip(tmp_path)
+    scene = Scene(engine="postgres", jobs=20, clip=clip, pause_s=0.3, seconds=12)
     report = run_in(tmp_path, scene, lambda _: None)
     assert report.violations == []
-    assert report.accepted == 24
+    assert report.accepted == 20
     assert report.ends["succeeded"] > 0
     assert sum(report.faults.values()) > 0
 
