@@ -117,8 +117,17 @@ class RgbWriter:
             dst_color_range=ColorRange.JPEG,
             interpolation=Interpolation.AREA if shrinks else Interpolation.LANCZOS,
         )
-        levels_HWC: np.ndarray[Any, Any] = converted.to_ndarray()
+        levels_HWC = levels_of(converted, channels=RGB + alpha, kind="<u2" if wide else "u1")
         return as_shown(levels_HWC, frame) if wide else levels_HWC
+
+
+def levels_of(frame: VideoFrame, *, channels: int, kind: str) -> np.ndarray[Any, Any]:
+    """The picture where it lies; PyAV's own way copies it."""
+    plane, bytes_each = frame.planes[0], np.dtype(kind).itemsize
+    steps = (plane.line_size, channels * bytes_each, bytes_each)
+    # The array keeps the plane, and with it the picture, alive.
+    buffer: Any = plane
+    return np.ndarray((frame.height, frame.width, channels), kind, buffer, strides=steps)
 
 
 def as_shown(levels_HWC: np.ndarray[Any, Any], frame: VideoFrame) -> np.ndarray[Any, Any]:
