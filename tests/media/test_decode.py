@@ -311,6 +311,63 @@ def test_odd_sizes_are_read(tmp_path: Path, size: tuple[int, int]) -> None:
     assert colours(read(path, 5)) == [0, 1, 2, 3, 4]
 
 
+def moving_bar(index: int, width: int, height: int) -> Any:
+    """A bar that has moved on by the time that the odd lines are of."""
+    pixels = np.full((height, width, 3), 40, dtype=np.uint8)
+    for field in (0, 1):
+        at = 8 + 16 * index + 8 * field
+        pixels[field::2, at : at + 12] = 220
+    return pixels
+
+
+def test_interlaced_pictures_are_made_whole(tmp_path: Path) -> None:
+    """No comb where something moves: lines look like their neighbours."""
+
+    def setup(stream: Any) -> None:
+        stream.options = {"x264-params": "tff=1:crf=5"}
+
+    path = make_video(tmp_path / "v.mkv", count=6, size=(128, 64), picture=moving_bar, setup=setup)
+
+    frames = read(path, 6, size=Size(128, 64)).astype(int)
+
+    def comb(picture: Any) -> float:
+        return float(np.abs(picture[1:-1] - (picture[:-2] + picture[2:]) / 2).mean())
+
+    assert len(frames) == 6
+    combed = np.mean([comb(moving_bar(index, 128, 64).astype(int)) for index in range(6)])
+    assert np.mean([comb(frame) for frame in frames]) < combed / 4
+
+
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt", "name"),
+    [
+        ("prores_ks", "yuva444p10le", "a.mov"),
+        ("ffv1", "yuva420p", "a.mkv"),
+        ("png", "rgba", "a.mov"),
+    ],
+)
+def test_transparent_video_is_shown_on_black(
+    tmp_path: Path, codec: str, pix_fmt: str, name: str
+) -> None:
+    """Half of it is a colour, half of it is seen through."""
+
+    def prepare(_: VideoFrame) -> VideoFrame:
+        rgba = np.full((48, 64, 4), (200, 40, 40, 255), dtype=np.uint8)
+        rgba[:, 32:, 3] = 0
+        return VideoFrame.from_ndarray(rgba, format="rgba").reformat(format=pix_fmt)
+
+    def setup(stream: Any) -> None:
+        stream.options = {"profile": "4444"} if codec == "prores_ks" else {}
+
+    path = make_video(
+        tmp_path / name, count=2, codec=codec, pix_fmt=pix_fmt, prepare=prepare, setup=setup
+    )
+    frames = read(path, 2).astype(int)
+
+    assert np.abs(frames[:, 4:-4, 4:28] - (200, 40, 40)).max() <= 6
+    assert frames[:, 4:-4, 36:60].max() <= 2
+
+
 def test_titles_in_old_encodings_do_not_matter(tmp_path: Path) -> None:
     """Cameras and editors wrote them in whatever their system used."""
     path = tmp_path / "v.avi"
