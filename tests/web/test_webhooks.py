@@ -4,6 +4,7 @@ import json
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from itertools import pairwise
@@ -12,9 +13,16 @@ from threading import Event
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
+from starlette.testclient import TestClient
 
+from rotoscope.jobs.open import open_store
 from rotoscope.jobs.store import Delivery
+from rotoscope.keys import open_keys
 from rotoscope.media.fetch import FetchPolicy
+from rotoscope.settings import Settings
+from rotoscope.storage import open_storage
+from rotoscope.web.app import create_app
 from rotoscope.web.sender import LEASE_MARGIN_S, PAUSES_S, SPREAD, pause_after
 from tests.https_site import HttpsSite, Posted, https_site
 from tests.web.conftest import BODY, SUBMIT, OpenSite, Site
@@ -22,6 +30,7 @@ from tests.web.test_server import WORKER, Server, started
 from tests.web.test_signing import verified_by
 
 PATIENCE_S = 60
+ERROR = {"code": "internal_error", "message": "broken", "retryable": True}
 DAY_S = 24 * 3600
 PROGRESS = {
     "stage": "denoise", "stages": ["denoise"], "step": 1, "steps": 2, "fraction": 0.5,
@@ -434,12 +443,51 @@ def test_a_server_that_is_killed_before_it_sent_is_followed_by_one_that_does(
     assert body_of(posted)["event"] == "request.failed"
 
 
+def test_two_servers_on_one_database_share_the_work_and_the_key(
+    tmp_path: Path, receiver: HttpsSite, postgres_url: str
+) -> None:
+    """Ten jobs that are asked of one and ended at the other: each is told once, by whichever."""
+    url = receiver.serve_bytes("/hook", b"")
+    chosen = Settings(
+        data_dir=tmp_path / "data",
+        database_url=SecretStr(postgres_url),
+        anonymous=True,
+        webhook_private_hosts=("127.0.0.1",),
+        fetch_ca_file=receiver.ca_file,
+    )
+    with served(chosen) as one, served(chosen) as other:
+        ids = [
+            one.post(SUBMIT, json=BODY, params={"webhook": url}).json()["request_id"]
+            for _ in range(10)
+        ]
+        for _ in ids:
+            claim = {"worker_id": "w", "wait_s": 30}
+            job = other.post("/v1/worker/claim", json=claim, headers=WORKER).json()
+            failure = {"token": job["token"], "error": ERROR}
+            path = f"/v1/worker/jobs/{job['request_id']}/fail"
+            assert other.post(path, json=failure, headers=WORKER).status_code == 204
+        until(lambda: len(receiver.posted) >= len(ids))
+        jwks = [http.get("/.well-known/jwks.json").json() for http in (one, other)]
+
+    assert sorted(body_of(posted)["request_id"] for posted in receiver.posted) == sorted(ids)
+    assert jwks[0] == jwks[1]
+    assert all(verified_by(jwks[0], posted.headers, posted.body) for posted in receiver.posted)
+
+
+@contextmanager
+def served(settings: Settings) -> Iterator[TestClient]:
+    """One server of several, by itself in this process."""
+    with open_keys(settings) as keys, closing(open_store(settings)) as store:
+        app = create_app(store, open_storage(settings), keys, settings, worker_key="gpu")
+        with TestClient(app, base_url="http://localhost") as http:
+            yield http
+
+
 def fail_a_job(server: Server, webhook: str) -> str:
     path = f"{SUBMIT}?webhook={webhook}"
     job_id = str(server.call("POST", path, BODY)["request_id"])
     job = server.call("POST", "/v1/worker/claim", {"worker_id": "w", "wait_s": 30}, WORKER)
-    error = {"code": "internal_error", "message": "broken", "retryable": True}
-    request = {"token": job["token"], "error": error}
+    request = {"token": job["token"], "error": ERROR}
     with pytest.raises(json.JSONDecodeError):  # an answer without a body
         server.call("POST", f"/v1/worker/jobs/{job_id}/fail", request, WORKER)
     return job_id
