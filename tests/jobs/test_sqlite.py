@@ -1,6 +1,7 @@
 """What is the embedded database's own: its file, its owner, its older versions."""
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from rotoscope.errors import OperatorError
 from rotoscope.jobs.job import State
-from rotoscope.jobs.sqlite import FILE_NAME, SqliteJobStore
+from rotoscope.jobs.sqlite import FILE_NAME, SqliteJobStore, steady_clock
 from tests.jobs.conftest import ASKED, FAILURE, LEASE_S, claim, found, make_outcome, submit
 
 OpenHere = Callable[[], SqliteJobStore]
@@ -146,3 +147,14 @@ def _fill(file: sqlite3.Connection) -> None:
         values = ", ".join(f":{name}" for name in row)
         file.execute(f"INSERT INTO jobs ({names}) VALUES ({values})", row)  # noqa: S608 - our own
         file.execute("INSERT INTO inputs VALUES (?, ?)", (job, ASKED.model_dump_json()))
+
+
+def test_a_clock_that_is_set_back_keeps_no_lease_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store reads the machine's clock once, when it is opened; from then on time only passes."""
+    hour_s = 3600.0
+    clock = steady_clock()
+    before, real = clock(), time.time
+    monkeypatch.setattr(time, "time", lambda: real() - hour_s)
+    assert before <= clock() < before + hour_s / 2
+    assert abs(clock() - real()) < hour_s / 2
+    assert abs(steady_clock()() - time.time()) < hour_s / 2, "a new one begins anew"

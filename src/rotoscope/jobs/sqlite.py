@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -40,9 +41,9 @@ class SqliteJobStore(JobTable):
         max_attempts: int,
         retention_s: float | None = WEEK_S,
         default_limit: int | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
-        self.database = SqliteDatabase(data_dir, clock)
+        self.database = SqliteDatabase(data_dir, clock or steady_clock())
         super().__init__(
             self.database,
             lease_s=lease_s,
@@ -95,6 +96,17 @@ class SqliteDatabase:
 
     def _run(self, statement: str, /, **values: object) -> Sequence[Row]:
         return self.writer.execute(SQL[statement], values).fetchall()
+
+
+def steady_clock() -> Callable[[], float]:
+    """Seconds since 1970 that pass evenly, whatever is done to the machine's clock meanwhile.
+
+    A clock that is set back by an hour would keep a lost worker's lease alive for an hour. Time in
+    which the machine sleeps does pass.
+    """
+    passed = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    began = time.time() - passed()
+    return lambda: began + passed()
 
 
 def _own(data_dir: Path) -> IO[str]:
