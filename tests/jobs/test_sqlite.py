@@ -150,7 +150,7 @@ def _fill(file: sqlite3.Connection) -> None:
 
 
 def test_a_clock_that_is_set_back_keeps_no_lease_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The store reads the machine's clock once, when it is opened; from then on time only passes."""
+    """The machine's clock is read once, when the store is opened; from then on time only passes."""
     hour_s = 3600.0
     clock = steady_clock()
     before, real = clock(), time.time
