@@ -115,7 +115,7 @@ def test_a_control_video_reaches_the_model_and_is_stored(
     shown = ControlFile.model_validate(told["control"])
     stored = tmp_path / "control.mp4"
     stored.write_bytes(server.files[shown.file])
-    assert (told["file"], shown.file) == ("outputs/1", "outputs/2")
+    assert told["file"] != shown.file
     assert (probe(stored).size, probe(stored).fps) == (Size(64, 64), 12)
     assert (shown.media.frames, shown.media.audio) == (9, False)
     assert isinstance(bench.model, StandIn)
