@@ -86,7 +86,7 @@ def main() -> None:
     if options.one:
         print(json.dumps(asdict(measure(**json.loads(options.one)))))
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=120)
     with tempfile.TemporaryDirectory() as folder:
         console.print(table(Path(folder), options.runs))
     console.print(scene(("av", "numpy"), ffmpeg=ffmpeg_version()), markup=False, soft_wrap=True)
