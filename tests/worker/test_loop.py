@@ -15,7 +15,7 @@ from rotoscope.media.clip import Clip, Frames, Size
 from rotoscope.media.decode import probe
 from rotoscope.media.encode import encode
 from rotoscope.preprocess import control, weights
-from rotoscope.schema.output import ControlFile, Manifest, Media, PreprocessorFacts
+from rotoscope.schema.output import Adjustment, ControlFile, Manifest, Media, PreprocessorFacts
 from rotoscope.schema.worker import Assignment
 from rotoscope.settings import Settings
 from rotoscope.worker import loop
@@ -349,3 +349,17 @@ def test_a_refused_key_ends_the_worker(
     server.will_answer("claim", httpx2.Response(401))
     with pytest.raises(OperatorError, match="key"):
         do_jobs(bench, tmp_path, stop)
+
+
+def test_what_the_submit_was_warned_of_stays_told(server: Server, do: Do) -> None:
+    """Together with the plan's own warnings, each of them once."""
+    first = Adjustment(field="X-Priority", asked="normal", used="low", why="of this key")
+    job = make_job(**SMALL | {"num_frames": 12}).model_copy(update={"warnings": (first, first)})
+
+    do(job)
+
+    (told,) = server.sent("succeed")
+    warned = [Adjustment.model_validate(one) for one in told["warnings"]]  # type: ignore[attr-defined]
+    assert warned[0] == first
+    assert [one.field for one in warned].count("X-Priority") == 1
+    assert "num_frames" in [one.field for one in warned]

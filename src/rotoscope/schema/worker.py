@@ -68,6 +68,9 @@ class Assignment(Message):
     lease_s: float
     heartbeat_s: float
     affinity: str = Field("", description="Equal for jobs with the same LoRAs.")
+    warnings: tuple[Adjustment, ...] = Field(
+        (), description="Of the submit; the worker's own are told together with them."
+    )
     input: VideoToVideoInput
 
 

@@ -215,6 +215,7 @@ def _assignment(lease: Lease, parts: Parts) -> Assignment:
         lease_s=parts.settings.lease_s,
         heartbeat_s=parts.settings.heartbeat_s,
         affinity=affinity_of(lease.input),
+        warnings=lease.job.warnings,
         input=lease.input,
     )
 

@@ -79,6 +79,7 @@ def do_job(job: Assignment, bench: Bench, folder: Path, stop: Stop) -> None:
     """Run one job to one of its ends; nothing of it stays, whatever happens."""
     log.info("job_claimed")
     report = Report(stop.event)
+    report.warn(job.warnings)
     with job_folder(folder) as own, Heartbeat(job, bench.api, report):
         try:
             finish(job, bench, own, report)

@@ -113,7 +113,10 @@ class Report:
         self.warn(warnings)
 
     def warn(self, warnings: tuple[Adjustment, ...]) -> None:
-        self.warnings += warnings
+        for warning in warnings:
+            # Another attempt may have told it already.
+            if warning not in self.warnings:
+                self.warnings = (*self.warnings, warning)
         self.changed.set()
 
     def step(self, stage: str, done: int, steps: int) -> None:
