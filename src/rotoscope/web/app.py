@@ -23,6 +23,7 @@ from rotoscope.web import (
     health,
     listing,
     plan,
+    playground,
     pools,
     routes,
     webhooks,
@@ -101,6 +102,7 @@ _ROUTERS = (
     fal,
     fal_uploads,
     docs,
+    playground,
 )
 
 
