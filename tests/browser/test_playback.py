@@ -1,6 +1,6 @@
 """What our encoder writes, served by a real server, in a browser's own player."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -108,7 +108,7 @@ def test_each_frame_is_found_and_has_its_colour(
     player.evaluate("url => player.open(url)", links[name])
 
     for frame in (0, 1, 2, 3, 4, 49, 27, 11):
-        shown = player.evaluate("time => player.at(time)", float((frame + Fraction(1, 2)) / FPS))
+        shown = colour_at(player, (frame + Fraction(1, 2)) / FPS, COLOURS[frame % 5])
         assert shown == pytest.approx(COLOURS[frame % 5], abs=NEAR), frame
 
 
@@ -135,13 +135,20 @@ def test_a_browser_seeks_without_the_whole_file(
     player.on("request", lambda request: asked.append(request))  # noqa: PLW0108 - marked by it
     player.evaluate("url => player.open(url)", link)
 
-    last = float((len(clip.frames_THWC) - Fraction(1, 2)) / FPS)
-    shown = player.evaluate("time => player.at(time)", last)
+    last = (len(clip.frames_THWC) - Fraction(1, 2)) / FPS
+    shown = colour_at(player, last, COLOURS[4])
 
     assert shown == pytest.approx(COLOURS[4], abs=NEAR)
     assert {answer.status for one in asked if (answer := one.response())} == {206}
     starts = [int(one.headers["range"].removeprefix("bytes=").split("-")[0]) for one in asked]
     assert max(starts) > encoded.media.size // 2, starts
+
+
+def colour_at(player: Page, seconds: Fraction, expected: Sequence[int]) -> Sequence[float]:
+    """What the video shows at a time; what was drawn before is waited out for ten seconds."""
+    script = "([time, expected, near]) => player.at(time, expected, near)"
+    shown: Sequence[float] = player.evaluate(script, [float(seconds), [*expected], NEAR])
+    return shown
 
 
 def noisy() -> Clip:
