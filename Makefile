@@ -33,8 +33,8 @@ docs: .venv/dev
 	$(BIN)/python docs/reference.py
 
 bench: .venv/dev
-	$(BIN)/python bench/api.py
-	$(BIN)/python bench/overhead.py
+	$(BIN)/python -m bench.api
+	$(BIN)/python -m bench.overhead
 	$(BIN)/python -m bench.encode
 
 # Makes the checkpoint that ships: downloads, fits, packs and measures, in half an hour or more.

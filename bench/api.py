@@ -1,6 +1,6 @@
 """The API alone: how fast it takes jobs and tells their state, with no worker.
 
-    python bench/api.py
+    python -m bench.api
 
 Starts a real server on loopback, on a folder that is removed afterwards; every submit is on disk
 before it is answered. Bounded by count and by time, about half a minute in all.

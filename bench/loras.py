@@ -1,6 +1,6 @@
 """What LoRAs cost: seconds to change from one set to the next, and of a step with and without them.
 
-    python bench/loras.py [--layers 4] [--heads 8] [--rank 32] [--loras 2] [--swaps 5]
+    python -m bench.loras [--layers 4] [--heads 8] [--rank 32] [--loras 2] [--swaps 5]
         [--tokens 512] [--device cpu] [--dtype float32]
 
 Rotoscope merges them into the weights; beside it, in the same run and on the same files, diffusers'

@@ -1,6 +1,6 @@
 """What a job costs beside the model: wall time minus the model's own, as a share of the whole.
 
-    python bench/overhead.py [--jobs 5] [--frames 25] [--width 256] [--height 128] [--steps 8]
+    python -m bench.overhead [--jobs 5] [--frames 25] [--width 256] [--height 128] [--steps 8]
 
 Starts a real server and worker with the `mini` checkpoint on this machine, on loopback; one job
 warms them up, then jobs run one after another. The share falls as the model grows, so the seconds
