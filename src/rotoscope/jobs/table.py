@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import Any, Self
 
 import uuid_utils
@@ -146,7 +147,14 @@ class JobTable(Upkeep):
             "most_passed_over": MOST_PASSED_OVER,
         }
         holder = {"worker_id": worker_id, "token": token, "lease_s": self._lease_s}
-        row = self._database.transact(lambda run: _claim(pool, wanted, holder, run))
+        tries = count()
+
+        def work(run: Run) -> Row | None:
+            if next(tries) and (held := run("held_by", pool=pool, token=token)):
+                return held[0]
+            return _claim(pool, wanted, holder, run)
+
+        row = self._database.transact(work)
         return self._lease(read_job(row), token) if row else None
 
     def heartbeat(
@@ -271,8 +279,6 @@ def _claim(pool: str, wanted: Values, holder: Values, run: Run) -> Row | None:
     """Choose and take a job while no other claim of this pool does."""
     if (paused := run("lock_pool", pool=pool)) and paused[0]["paused"]:
         return None
-    if held := run("held_by", pool=pool, token=holder["token"]):
-        return held[0]
     while choice := run("choose_near", **wanted) or run("choose_far", **wanted):
         taken = run("take", id=choice[0]["id"], **holder)
         # None: it was cancelled since it was chosen.
