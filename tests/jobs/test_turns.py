@@ -140,7 +140,7 @@ def test_limits_hold_however_many_claim_at_once(store: JobStore) -> None:
 
     claimed = [job for share in shares for job in share]
     assert (len(claimed), set(claimed)) == (32, ids)
-    assert most == limits
+    assert all(0 < most[key] <= limits[key] for key in limits), most
 
 
 def test_a_loaded_set_comes_first_within_four_turns(store: JobStore) -> None:
