@@ -6,11 +6,11 @@ Each command imports its process when it runs, so that `serve` and `keys` never 
 from typing import Any
 
 import typer
-from rich.console import Console
 from typer.core import TyperGroup
 
 from rotoscope.cli.backup import backup, restore
 from rotoscope.cli.doctor import doctor
+from rotoscope.cli.exits import Exit
 from rotoscope.cli.keys import keys
 from rotoscope.cli.loras import loras
 from rotoscope.cli.mcp import mcp
@@ -18,8 +18,11 @@ from rotoscope.cli.migrate import migrate
 from rotoscope.cli.models import models
 from rotoscope.cli.processes import serve, up, work
 from rotoscope.cli.queue import queue
+from rotoscope.cli.requests import cancel, result, status, submit
 from rotoscope.cli.run import run
+from rotoscope.cli.say import complain, refused
 from rotoscope.cli.webhooks import webhooks
+from rotoscope.client import ApiError
 from rotoscope.errors import RotoscopeError
 
 
@@ -29,11 +32,11 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except ApiError as error:
+            raise refused(error) from None
         except RotoscopeError as error:
-            Console(stderr=True, highlight=False).print(
-                str(error), style="red", markup=False, soft_wrap=True
-            )
-            raise typer.Exit(1) from None
+            complain(str(error))
+            raise typer.Exit(Exit.FAILED) from None
 
 
 app = typer.Typer(
@@ -44,7 +47,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (up, serve, work, run, doctor, migrate, backup, restore, mcp):
+for command in (
+    *(up, serve, work, run, submit, status, result, cancel),
+    *(doctor, migrate, backup, restore, mcp),
+):
     app.command()(command)
 app.add_typer(keys, name="keys")
 app.add_typer(models, name="models")

@@ -23,15 +23,13 @@ from rotoscope.cli.configuration import (
     as_environment,
     read_settings,
 )
+from rotoscope.cli.exits import Exit
 from rotoscope.errors import OperatorError
 from rotoscope.keys import open_keys
 from rotoscope.settings import Settings
 
 Tied = Annotated[bool, typer.Option("--tied", help="End when standard input ends.", hidden=True)]
 STDIN, STDOUT, STDERR = 0, 1, 2
-EX_SOFTWARE = 70
-EX_TEMPFAIL = 75
-EX_INTERRUPTED = 130
 CHECK_S = 0.25
 
 
@@ -82,12 +80,12 @@ def work(
             run_worker(settings, Pipeline.open, stop)
     except DeviceLostError as error:
         telemetry.logger().error("device_lost", reason=str(error))
-        raise typer.Exit(EX_TEMPFAIL) from error
+        raise typer.Exit(Exit.DEVICE_LOST) from error
     except OperatorError:
         raise
     except Exception as error:
         telemetry.logger().exception("worker_died")
-        raise typer.Exit(EX_SOFTWARE) from error
+        raise typer.Exit(Exit.CRASHED) from error
 
 
 def up(
@@ -142,7 +140,7 @@ def _listen() -> SimpleQueue[int]:
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         if not words.empty():
-            os._exit(EX_INTERRUPTED)
+            os._exit(Exit.INTERRUPTED)
         words.put(number)
 
     signal.signal(signal.SIGTERM, on_signal)
