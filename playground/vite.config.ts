@@ -5,7 +5,7 @@ import { defineConfig, type Plugin } from "vite";
 
 const OUT = "../src/rotoscope/web/playground";
 const RECORD = "build.json";
-/** Everything the build depends on; tests/test_playground.py reads the same list from the record. */
+/** Everything the build depends on; tests/browser/test_playground.py has the same list. */
 const SOURCES = ["index.html", "package.json", "package-lock.json", "tsconfig.json", "vite.config.ts", "public", "src"];
 
 /** Every file below a path, or the path itself if it is a file. */

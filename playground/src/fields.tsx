@@ -4,7 +4,7 @@ import { useId, useRef, useState } from "preact/hooks";
 import { upload } from "./api";
 import { Pictogram, areMoves } from "./camera";
 import { type Field, boundsOf, defaultsOf, fieldOf } from "./schema";
-import { fileName, rememberFile, showable } from "./sources";
+import { fileName, fileUrl, rememberFile } from "./sources";
 
 interface Given { field: Field; value: unknown; set: (value: unknown) => void; trouble?: string }
 type Control = Given & { id: string; describedBy: string };
@@ -201,8 +201,9 @@ function Source(control: Control) {
   );
 }
 
+/** Of a dropped file only: an address that is being typed is nothing to fetch yet. */
 function SourcePreview({ uri, accept }: { uri: string; accept: string }) {
-  const url = showable(uri);
+  const url = fileUrl(uri);
   if (!url) return null;
   return accept.startsWith("image") ? <img class="thumb" src={url} alt="The chosen picture" /> : <video class="thumb" src={url} muted playsInline controls preload="metadata" aria-label="The chosen source" />;
 }

@@ -6,10 +6,11 @@ export function rememberFile(uri: string, file: File): void {
   shown.set(uri, { url: URL.createObjectURL(file), name: file.name });
 }
 
+export const fileUrl = (uri: string): string | undefined => shown.get(uri)?.url;
 export const fileName = (uri: string): string | undefined => shown.get(uri)?.name;
 
-/** What a page may show for a source: the dropped file, or an https URL as it is. */
+/** What may be shown beside a result: the dropped file, or an https URL as it is. */
 export function showable(uri: unknown): string | undefined {
   if (typeof uri !== "string") return undefined;
-  return shown.get(uri)?.url ?? (uri.startsWith("https://") ? uri : undefined);
+  return fileUrl(uri) ?? (uri.startsWith("https://") ? uri : undefined);
 }
