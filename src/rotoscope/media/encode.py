@@ -119,6 +119,8 @@ def _video_stream(container: Any, clip: Clip, form: Format, quality: Quality) ->
     stream.width, stream.height = clip.size.width, clip.size.height
     stream.pix_fmt = form.pix_fmt
     context = stream.codec_context
+    # PyAV's own choice, threads within a frame alone, costs x264 a fifth of its speed, and bytes.
+    context.thread_type = "AUTO"
     context.time_base = 1 / clip.fps
     context.colorspace = context.color_primaries = context.color_trc = BT709
     context.color_range = ColorRange.MPEG
