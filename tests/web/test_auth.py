@@ -36,6 +36,7 @@ def test_a_missing_or_wrong_token_is_refused(site: Site, header: str | None) -> 
         "GET /v1/requests/x/result",
         "POST /v1/requests/x/cancel",
         "POST /v1/uploads",
+        "GET /v1/uploads/x",
         "POST /v1/worker/claim",
         "PUT /v1/worker/jobs/x/files/y",
         "GET /v1/worker/uploads/x",

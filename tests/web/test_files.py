@@ -126,6 +126,25 @@ def test_no_other_file_is_served(site: Site, path: str) -> None:
     assert b"SQLite" not in answer.content
 
 
+def test_an_upload_is_fetched_by_its_owner_alone(site: Site) -> None:
+    """Whole or in part, and never as a page of this server, whatever is in it."""
+    uploaded = site.http.post("/v1/uploads", content=CONTENT, headers=site.client).json()
+    path = "/v1/uploads/" + uploaded["url"].rpartition("/")[2]
+
+    whole = site.http.get(path, headers=site.client)
+    assert (whole.status_code, whole.content) == (200, CONTENT)
+    assert whole.headers["content-type"] == "application/octet-stream"
+    assert whole.headers["content-disposition"] == "attachment"
+    assert whole.headers["x-content-type-options"] == "nosniff"
+    part = site.http.get(path, headers=site.client | {"Range": "bytes=2-4"})
+    assert (part.status_code, part.content) == (206, b"234")
+    for foreign in (
+        site.http.get(path, headers=site.other),
+        site.http.get("/v1/uploads/x", headers=site.client),
+    ):
+        assert (foreign.status_code, foreign.json()["error_code"]) == (404, 404001)
+
+
 def test_a_raw_body_is_an_upload(site: Site) -> None:
     """The answer holds a URI, size, hash and the end of its time."""
     before = datetime.now(UTC)

@@ -35,6 +35,8 @@ from rotoscope.web.retention import held
 
 _RANGE = re.compile(r"bytes=\s*(?:\d+-\d*|-\d+)(?:\s*,\s*(?:\d+-\d*|-\d+))*\s*", re.ASCII)
 
+_NO_UPLOAD = "There is no such upload of yours, or it has expired."
+
 router = APIRouter(tags=["files"])
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {
@@ -98,6 +100,30 @@ async def upload(request: Request, owner: Owner, parts: PartsDep, name: str = "u
     )
 
 
+@router.get(
+    "/v1/uploads/{upload_id}",
+    response_class=FileResponse,
+    dependencies=[Depends(scheme)],
+    responses=describe(UnauthorizedError, ForbiddenError, UnknownRequestError, UnavailableError)
+    | {
+        206: {"description": "The range that was asked for"},
+        416: {"model": ErrorBody, "description": "No byte of the range is in the file"},
+    },
+)
+def get_upload(upload_id: str, request: Request, owner: Owner, parts: PartsDep) -> Response:
+    """The bytes of an upload of yours, whole or in ranges; never shown as a page."""
+    _own(upload_id, owner, parts)
+    file = parts.storage.upload_file(upload_id)
+    if file is None:
+        raise UnknownRequestError(_NO_UPLOAD)
+    headers = {
+        "Content-Disposition": "attachment",
+        "Cache-Control": "private, no-cache",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return send(request, file, parts, headers)
+
+
 @router.delete(
     "/v1/uploads/{upload_id}",
     status_code=204,
@@ -108,15 +134,20 @@ async def upload(request: Request, owner: Owner, parts: PartsDep, name: str = "u
 )
 def delete_upload(upload_id: str, owner: Owner, parts: PartsDep) -> Response:
     """Remove an upload now; left alone, it goes by itself when its time is over."""
-    found = parts.storage.upload(upload_id)
-    if found is None or found.owner != owner:
-        raise UnknownRequestError("There is no such upload of yours, or it has expired.")
+    _own(upload_id, owner, parts)
     if held(upload_id, parts, datetime.now(UTC)):
         raise InUseError(
             "A request that is queued or running names this upload: cancel it, or wait for its end."
         )
     parts.storage.delete_upload(upload_id)
     return Response(status_code=204)
+
+
+def _own(upload_id: str, owner: str, parts: Parts) -> None:
+    """Raises UnknownRequestError for another's upload as for none."""
+    found = parts.storage.upload(upload_id)
+    if found is None or found.owner != owner:
+        raise UnknownRequestError(_NO_UPLOAD)
 
 
 def send(request: Request, file: Stored, parts: Parts, headers: dict[str, str]) -> Response:
