@@ -4,7 +4,7 @@ BIN := .venv/bin
 PROMPT := black-and-white video, a girl is playing a guitar, film grain
 SAMPLE := src/rotoscope/data/sample.mp4
 
-.PHONY: cluster demo test lint format docs bench mini clean
+.PHONY: cluster demo test lint format docs site bench mini clean
 
 demo: .venv/worker
 	mkdir -p demo-output
@@ -31,6 +31,10 @@ format: .venv/dev
 
 docs: .venv/dev
 	$(BIN)/python docs/reference.py
+
+# The documentation as pages to read, in build/site.
+site: .venv/dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 bench: .venv/dev
 	$(BIN)/python -m bench.api
