@@ -8,8 +8,6 @@ before it is answered. Bounded by count and by time, about half a minute in all.
 
 import http.client
 import json
-import os
-import platform
 import sqlite3
 import subprocess
 import sys
@@ -17,13 +15,12 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from importlib.metadata import version
-from pathlib import Path
 from statistics import quantiles
 from tempfile import TemporaryDirectory
 from threading import local
 from urllib.parse import urlsplit
 
+from bench.scene import scene
 from rotoscope.schema.input import MODEL_ID
 
 MOST_CALLS = 3000
@@ -118,28 +115,9 @@ def measure(call: Call, clients: int) -> str:
     return f"{len(took) / wall:12.0f} {cuts[49] * 1000:8.1f} {cuts[98] * 1000:8.1f} {len(took):7d}"
 
 
-def scene() -> str:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parent,
-    ).stdout.strip()
-    packages = ", ".join(f"{name} {version(name)}" for name in ("fastapi", "uvicorn", "pydantic"))
-    load = f"load {os.getloadavg()[0]:.1f}"
-    return "\n".join(
-        (
-            f"commit {commit or 'unknown'}, {time.strftime('%Y-%m-%d')}",
-            f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {load}",
-            f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {packages}",
-            "one server process; clients on the same machine, one kept-alive connection each",
-        )
-    )
-
-
 def main() -> None:
-    print(scene(), end="\n\n")
+    print(scene(("fastapi", "uvicorn", "pydantic"), sqlite=sqlite3.sqlite_version))
+    print("one server process; clients on the same machine, one kept-alive connection each\n")
     print(f"{'call':8s} {'clients':>7s} {'per second':>12s} {'p50 ms':>8s} {'p99 ms':>8s}   calls")
     with server() as url:
         caller = Caller(url)

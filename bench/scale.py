@@ -33,8 +33,9 @@ from pydantic import SecretStr
 from rotoscope.jobs.open import open_store
 from rotoscope.jobs.store import Beat, JobStore, NewJob
 from rotoscope.schema.input import VideoToVideoInput
-from rotoscope.schema.output import Manifest, Media, Outcome, Progress
+from rotoscope.schema.output import Progress
 from rotoscope.settings import Settings
+from tests.jobs.conftest import make_outcome
 
 ROOT = Path(__file__).parent.parent
 KEYS = 50
@@ -49,40 +50,7 @@ KEPT = 0.97
 """Share of the asked rate that counts as kept."""
 ASKED = VideoToVideoInput(prompt="a red bicycle", video_url="https://example.org/a.mp4", loras=())
 PROGRESS = Progress(stage="denoise", stages=["denoise"], step=1, steps=20, fraction=0.5, eta_s=3)
-OUTCOME = Outcome(
-    file="outputs/x/1-0/out.mp4",
-    media=Media(
-        content_type="video/mp4",
-        size=10,
-        width=64,
-        height=64,
-        fps="25",
-        frames=9,
-        duration_s=0.36,
-        audio=False,
-    ),
-    metrics={"denoise": 1.5},
-    manifest=Manifest(
-        model_id="m",
-        checkpoint="none",
-        prompt="a red bicycle",
-        negative_prompt="",
-        seed=0,
-        width=64,
-        height=64,
-        frames=9,
-        fps="25",
-        steps=8,
-        guidance_scale=3.0,
-        multiscale=False,
-        audio=False,
-        video_strength=1.0,
-        source_sha256="0" * 64,
-        image_sha256=None,
-        loras=[],
-        versions={},
-    ),
-)
+OUTCOME = make_outcome()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

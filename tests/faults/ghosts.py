@@ -15,42 +15,14 @@ import httpx2
 from rotoscope.web.reaper import EVERY_S as REAPER_S
 from tests.faults.place import WORKER_KEY
 from tests.faults.witness import Witness
+from tests.jobs.conftest import make_outcome
 
 CONFLICT = 409
 NO_CONTENT = 204
 FAILURE = {"code": "internal_error", "message": "A ghost says so.", "retryable": False}
 REAPED_S = 2 * REAPER_S + 0.5
 """Beyond its lease: a silent worker's job is given up by then."""
-MEDIA = {
-    "content_type": "video/mp4",
-    "size": 5,
-    "width": 64,
-    "height": 64,
-    "fps": "25",
-    "frames": 9,
-    "duration_s": 0.36,
-    "audio": False,
-}
-MANIFEST = {
-    "model_id": "none",
-    "checkpoint": "none",
-    "prompt": "",
-    "negative_prompt": "",
-    "seed": 0,
-    "width": 64,
-    "height": 64,
-    "frames": 9,
-    "fps": "25",
-    "steps": 1,
-    "guidance_scale": 1.0,
-    "multiscale": False,
-    "audio": False,
-    "video_strength": 1.0,
-    "source_sha256": "",
-    "image_sha256": None,
-    "loras": [],
-    "versions": {},
-}
+OUTCOME = make_outcome().model_dump(mode="json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +94,7 @@ class Ghosts:
     def _finish(self, http: httpx2.Client, held: Held) -> None:
         stored = self._store(http, held)
         if stored is not None and stored.is_success:
-            facts = {"media": MEDIA, "manifest": MANIFEST, "metrics": {"total": 0.0}}
+            facts = {name: OUTCOME[name] for name in ("media", "manifest", "metrics")}
             file = stored.json()["key"]
             _post(http, f"{held.path}/succeed", token=held.token, file=file, **facts)
 
