@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from rotoscope.cli.backup import backup, restore
+from rotoscope.cli.compare import compare
 from rotoscope.cli.doctor import doctor
 from rotoscope.cli.exits import Exit
 from rotoscope.cli.keys import keys
@@ -44,11 +45,10 @@ app = typer.Typer(
     cls=Commands,
     help="Restyle videos with LTX-2 and LoRAs on your own machine.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 for command in (
-    *(up, serve, work, run, submit, status, result, cancel),
+    *(up, serve, work, run, submit, status, result, cancel, compare),
     *(doctor, migrate, backup, restore, mcp),
 ):
     app.command()(command)

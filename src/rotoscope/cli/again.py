@@ -19,7 +19,8 @@ from rotoscope.schema.output import Manifest
 
 OPTION = "--from-manifest"
 # How a clip was asked for; the rest of a manifest is how it was made.
-_ASKED: dict[str, Any] = {"input": True, "asked_prompt": True, "loras": {"__all__": {"path"}}}
+_ASKED: dict[str, Any] = {"input": True, "asked_prompt": True}
+_NAMES: dict[str, Any] = {"loras": {"__all__": {"path"}}}
 LEAST_SIDE = 64
 """Smallest side that {width, height} may ask for."""
 
@@ -34,7 +35,7 @@ def read_manifest(file: Path) -> Manifest:
         content = json.loads(file.read_text())
         manifest = Manifest.model_validate(content.get("manifest", content), extra="ignore")
     except (OSError, ValueError, AttributeError) as error:
-        reason = _first_problem(error) if isinstance(error, ValidationError) else str(error)
+        reason = first_problem(error) if isinstance(error, ValidationError) else str(error)
         raise typer.BadParameter(f"{file} holds no manifest: {reason}", param_hint=OPTION) from None
     if manifest.input is None:
         raise typer.BadParameter(
@@ -98,10 +99,28 @@ def _pinned(lora: dict[str, Any], manifest: Manifest) -> dict[str, Any]:
 
 def differences(before: Manifest, after: Manifest) -> Iterator[str]:
     """A line for each value that the two clips were not made alike with."""
-    old, new = (dict(_flat(one.model_dump(exclude=_ASKED))) for one in (before, after))
-    for name in dict.fromkeys([*old, *new]):
-        if old.get(name) != new.get(name):
-            yield f"{name}: was {old.get(name)}, is {new.get(name)}"
+    for name, old, new in differing(before, after):
+        yield f"{name}: was {old}, is {new}"
+
+
+def differing(
+    one: Manifest, other: Manifest, *, asked: bool = False
+) -> Iterator[tuple[str, Any, Any]]:
+    """Each value that differs, by its path; with `asked`, also what only the requests tell."""
+    left, right = (dict(_values(manifest, asked=asked)) for manifest in (one, other))
+    for name in dict.fromkeys([*left, *right]):
+        if left.get(name) != right.get(name):
+            yield name, left.get(name), right.get(name)
+
+
+def _values(manifest: Manifest, *, asked: bool) -> Iterator[tuple[str, Any]]:
+    made = manifest.model_dump(exclude=_ASKED if asked else _ASKED | _NAMES)
+    yield from _flat(made)
+    # The files are told by their hashes; most other fields by what became of them.
+    told = {*made, *FILE_FIELDS}
+    if asked:
+        rest = {name: value for name, value in (manifest.input or {}).items() if name not in told}
+        yield from _flat(rest, "input")
 
 
 def _flat(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -123,6 +142,6 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _first_problem(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
     return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
