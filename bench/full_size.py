@@ -32,7 +32,6 @@ from rotoscope.generation.mini.make import DATA
 from rotoscope.generation.models import Models
 from rotoscope.generation.pipeline import Pipeline
 from rotoscope.generation.placement import Placement
-from rotoscope.generation.timesteps import share_timesteps
 from rotoscope.generation.weights import CHECKPOINTS
 
 LAYERS, TEXT_LAYERS = 48, 48
@@ -88,7 +87,7 @@ def make_models(device: torch.device, *, trim: int = LAYERS) -> Models:
         return parts[name]
 
     text_layers = min(trim, TEXT_LAYERS)
-    models = Models(
+    return Models(
         checkpoint=replace(CHECKPOINTS["ltx-2-19b-dev"], refine_lora=None),
         folder=Path(),
         device=device,
@@ -105,8 +104,6 @@ def make_models(device: torch.device, *, trim: int = LAYERS) -> Models:
         vocoder=part("vocoder", LTX2Vocoder),
         placement=Placement(parts, device, "resident"),
     )
-    share_timesteps(models.transformer)
-    return models
 
 
 def footprint_of(models: Models) -> Footprint:

@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers.models.transformers.transformer_ltx2 import LTX2AdaLayerNormSingle
 from rich.console import Console
 from rich.table import Table
 
@@ -204,25 +203,13 @@ def run_diffusers(
         refining = [] if one == first else pipeline.distilling
         return merged(models.transformer, [*acting, *refining])
 
-    with as_published(models.transformer), torch.inference_mode():
+    with torch.inference_mode():
         with clock(models.device) as stages:
             stages.report("all", 0, 1)
             oracle = make_oracle(pipeline)
             video, _ = run_oracle(oracle, pipeline, plan, source, None, dressed)
             frames = (video.float() * 255).round().to(torch.uint8).cpu().numpy()
         return stages.timed(frames)
-
-
-@contextmanager
-def as_published(transformer: torch.nn.Module) -> Iterator[None]:
-    """Within this context the layers embed noise levels as diffusers' do."""
-    layers = [one for one in transformer.modules() if isinstance(one, LTX2AdaLayerNormSingle)]
-    ours = [layer.__dict__.pop("forward") for layer in layers]
-    try:
-        yield
-    finally:
-        for layer, forward in zip(layers, ours, strict=True):
-            layer.forward = forward
 
 
 class Stages:

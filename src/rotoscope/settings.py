@@ -36,6 +36,8 @@ def _split(value: object) -> object:
 Strings = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 POOL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 PoolName = Annotated[str, Field(pattern=POOL_NAME)]
+Once = Literal["text", "positions", "levels"]
+ALL_ONCE: tuple[Once, ...] = ("text", "positions", "levels")
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
 
 
@@ -187,6 +189,13 @@ class Settings(BaseSettings):
         le=10,
         description="Spatio-temporal guidance of the first pass; 0 is off. It adds a row to each "
         "step, which takes half as long again.",
+    )
+
+    compute_once: Annotated[tuple[Once, ...], NoDecode, BeforeValidator(_split)] = Field(
+        ALL_ONCE,
+        description="What is computed once instead of in every step or for every token: the "
+        "text's keys and values (text) and rotary embeddings (positions), which changes no bit; "
+        "the modulation of each different noise level (levels), which changes roundings.",
     )
 
     # Fetching

@@ -63,18 +63,23 @@ class Guidance:
     """Spatio-temporal guidance (Hyung et al., 2024); 0 is none."""
 
 
+def text_for(guidance: Guidance, text: TextEmbeddings) -> TextEmbeddings:
+    """The rows of `text` that are read: negative prompt, prompt, and it again to be perturbed."""
+    rows = [-2] * (guidance.scale > 1) + [-1] + [-1] * (guidance.stg_scale > 0)
+    return TextEmbeddings(text.video_BLD[rows], text.audio_BLD[rows])
+
+
 def make_denoiser(models: Models, text: TextEmbeddings, guidance: Guidance, fps: float) -> Denoiser:
     """The transformer as a denoiser.
 
     Args:
         models: The transformer's checkpoint.
-        text: Two rows, negative prompt and prompt, where `guidance.scale` is above 1; else one.
+        text: A row for each guess that `guidance` needs, from text_for.
         guidance: What to push guesses by.
         fps: Frames a second, which place the tokens in time.
     """
     stg_block = None
     if guidance.stg_scale > 0:
-        text = TextEmbeddings(*(_again(rows) for rows in (text.video_BLD, text.audio_BLD)))
         stg_block = models.checkpoint.stg_block
         perturb_self_attention(models.transformer, stg_block)
     run = partial(_velocities, models, text, fps, stg_block)
@@ -87,11 +92,6 @@ def make_denoiser(models: Models, text: TextEmbeddings, guidance: Guidance, fps:
         )
 
     return guess
-
-
-def _again(text_BLD: Tensor) -> Tensor:
-    """The prompt's row once more, for the perturbed model."""
-    return torch.cat([text_BLD, text_BLD[-1:]])
 
 
 def _guide(guesses: Tensor, guidance: Guidance) -> Tensor:

@@ -25,7 +25,6 @@ from rotoscope.generation.memory import Footprint, Mode, Room
 from rotoscope.generation.mini.make import make_mini
 from rotoscope.generation.mini.thin import thin_convolutions
 from rotoscope.generation.placement import Placement
-from rotoscope.generation.timesteps import share_timesteps
 from rotoscope.generation.weights import (
     GB,
     Checkpoint,
@@ -155,7 +154,6 @@ def _load(checkpoint: Checkpoint, folder: Path, device: torch.device, mode: Mode
         return parts[name]
 
     transformer = part(LTX2VideoTransformer3DModel, "transformer")
-    share_timesteps(transformer)
     vae = part(AutoencoderKLLTX2Video, "vae")
     if not checkpoint.sources:
         thin_convolutions(vae)

@@ -30,6 +30,7 @@ from rotoscope.generation.memory import Footprint, Mode, choose, leaner, read_fo
 from rotoscope.generation.models import Models, dtype_of, open_models, room_of
 from rotoscope.generation.plan import FRAME_STEP, NO_REFERENCE, Pass, Plan
 from rotoscope.generation.preview import Watch
+from rotoscope.generation.speed import Speed
 from rotoscope.generation.text import cut_prompts, encode_prompts
 from rotoscope.generation.walk import Conditions, Latents, Report, Walk
 from rotoscope.generation.weights import Checkpoint
@@ -54,15 +55,21 @@ class Generated:
 class Pipeline:
     """One open checkpoint."""
 
-    def __init__(self, models: Models, memory: Literal["auto"] | Mode = "auto") -> None:
-        """`memory` is what the operator asked for."""
+    def __init__(
+        self,
+        models: Models,
+        memory: Literal["auto"] | Mode = "auto",
+        speed: Speed | None = None,
+    ) -> None:
+        """`memory` and `speed` are what the operator asked for."""
         self.models = models
+        self.speed = speed or Speed()
         self._memory = memory
 
     @classmethod
     def open(cls, settings: Settings) -> "Pipeline":
         """Open the configured checkpoint; OperatorError says what is missing."""
-        return cls(open_models(settings), settings.memory)
+        return cls(open_models(settings), settings.memory, Speed.of(settings))
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -174,7 +181,8 @@ class Pipeline:
             text = encode_prompts(models, prompts)
         report("condition", 0, 1)
         conditions = Conditions(text, image_HWC, _sources(models, source_THWC, plan))
-        walk = Walk(models, conditions, plan, Generator().manual_seed(plan.seed), report, watch)
+        rng = Generator().manual_seed(plan.seed)
+        walk = Walk(models, conditions, plan, rng, report, self.speed, watch)
         with self._transformer_with(_acting(loras, first)):
             latents = walk.down(first, walk.start(first))
         if second:

@@ -22,10 +22,12 @@ from rotoscope.generation.condition import (
     start_tokens,
     target_latents,
 )
-from rotoscope.generation.denoise import AudioVideo, Guidance, denoise, make_denoiser
+from rotoscope.generation.denoise import AudioVideo, Guidance, denoise, make_denoiser, text_for
 from rotoscope.generation.models import Models
+from rotoscope.generation.once import computed_once
 from rotoscope.generation.plan import FRAME_STEP, SIDE_STEP, Pass, Plan
 from rotoscope.generation.preview import Watch, glimpse
+from rotoscope.generation.speed import Speed
 from rotoscope.generation.text import TextEmbeddings
 from rotoscope.media.clip import Size
 
@@ -61,6 +63,7 @@ class Walk:
     plan: Plan
     rng: Generator
     report: Report
+    speed: Speed
     watch: Watch | None = None
 
     def blank(self, size: Size) -> Latents:
@@ -95,12 +98,11 @@ class Walk:
         video = add_noise(self._tokens(one, start, fps), sigma, self.rng)
         noise_BLD = make_noise(start.audio_BLD, self.rng)
         state = AudioVideo(video, torch.lerp(start.audio_BLD, noise_BLD, sigma))
-        text = self.conditions.text
-        if one.guidance_scale == 1:
-            text = TextEmbeddings(text.video_BLD[-1:], text.audio_BLD[-1:])
         guidance = Guidance(one.guidance_scale, one.stg_scale)
+        text = text_for(guidance, self.conditions.text)
         denoiser = make_denoiser(self.models, text, guidance, fps)
-        state = denoise(denoiser, state, one.sigmas, partial(self._on_step, one))
+        with computed_once(self.models.transformer, text, self.speed):
+            state = denoise(denoiser, state, one.sigmas, partial(self._on_step, one))
         return Latents(target_latents(state.video), state.audio_BLD)
 
     def _tokens(self, one: Pass, start: Latents, fps: float) -> Tokens:

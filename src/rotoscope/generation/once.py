@@ -1,0 +1,107 @@
+"""Along a walk, compute once what stays the same: the text's keys and values, and the positions.
+
+LTX-2 19B reads its text the same at every noise level, and no token moves. Diffusers' classes work
+both out in each step. What is kept here is what they computed, so no bit of a result changes.
+
+    B  rows of the batch    L  positions of the text    H  heads    D  channels of a head
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+from diffusers import LTX2VideoTransformer3DModel
+from diffusers.models.attention_dispatch import dispatch_attention_fn
+from diffusers.models.transformers.transformer_ltx2 import LTX2Attention
+from torch import Tensor
+
+from rotoscope.generation.speed import Speed
+from rotoscope.generation.text import TextEmbeddings
+from rotoscope.generation.timesteps import levels_once, replaced
+
+Forward = Callable[..., Any]
+
+
+@contextmanager
+def computed_once(
+    transformer: LTX2VideoTransformer3DModel, text: TextEmbeddings, speed: Speed
+) -> Iterator[None]:
+    """Within this context `transformer` reads `text`, at one set of positions, as `speed` allows.
+
+    A batch of fewer rows than `text` reads its last ones.
+    """
+    with ExitStack() as stack:
+        if "levels" in speed.once:
+            stack.enter_context(levels_once(transformer))
+        if "positions" in speed.once:
+            stack.enter_context(positions_once(transformer))
+        if "text" in speed.once:
+            stack.enter_context(text_once(transformer, text))
+        yield
+
+
+@contextmanager
+def text_once(transformer: LTX2VideoTransformer3DModel, text: TextEmbeddings) -> Iterator[None]:
+    """Within this context every block has its keys and values of `text`."""
+    projections = (transformer.caption_projection, transformer.audio_caption_projection)
+    video_BLC, audio_BLC = projections[0](text.video_BLD), projections[1](text.audio_BLD)
+    with ExitStack() as stack:
+        for layer, text_BLC in zip(projections, (video_BLC, audio_BLC), strict=True):
+            stack.enter_context(replaced(layer, "forward", partial(_last_rows, text_BLC)))
+        for block in transformer.transformer_blocks:
+            for layer, text_BLC in ((block.attn2, video_BLC), (block.audio_attn2, audio_BLC)):
+                known = _KnownText(layer, text_BLC)
+                stack.enter_context(replaced(layer, "processor", known))
+        yield
+
+
+def _last_rows(text_BLC: Tensor, asked_BLD: Tensor) -> Tensor:
+    return text_BLC[-len(asked_BLD) :]
+
+
+class _KnownText:
+    """How a layer attends to a text whose keys and values it has."""
+
+    _parallel_config = None
+
+    def __init__(self, layer: LTX2Attention, text_BLC: Tensor) -> None:
+        heads = (layer.heads, -1)
+        self._key_BLHD = layer.norm_k(layer.to_k(text_BLC)).unflatten(2, heads)
+        self._value_BLHD = layer.to_v(text_BLC).unflatten(2, heads)
+        self._attention_backend = layer.processor._attention_backend  # noqa: SLF001 - has no other
+
+    def __call__(self, layer: LTX2Attention, hidden_states: Tensor, *_: Any) -> Tensor:
+        rows = len(hidden_states)
+        query_BNHD = layer.norm_q(layer.to_q(hidden_states)).unflatten(2, (layer.heads, -1))
+        read_BNHD = dispatch_attention_fn(
+            query_BNHD,
+            self._key_BLHD[-rows:],
+            self._value_BLHD[-rows:],
+            backend=self._attention_backend,
+        )
+        project, dropout = layer.to_out
+        read: Tensor = dropout(project(read_BNHD.flatten(2, 3).to(query_BNHD.dtype)))
+        return read
+
+
+@contextmanager
+def positions_once(transformer: LTX2VideoTransformer3DModel) -> Iterator[None]:
+    """Within this context each rotary embedding is computed once for a number of rows."""
+    names = ("rope", "audio_rope", "cross_attn_rope", "cross_attn_audio_rope")
+    with ExitStack() as stack:
+        for layer in (getattr(transformer, name) for name in names):
+            stack.enter_context(replaced(layer, "forward", _remembering(layer.forward)))
+        yield
+
+
+def _remembering(embed: Forward) -> Forward:
+    known: dict[int, Any] = {}
+
+    def remembered(coords: Tensor, **options: Any) -> Any:
+        rows = len(coords)
+        if rows not in known:
+            known[rows] = embed(coords, **options)
+        return known[rows]
+
+    return remembered

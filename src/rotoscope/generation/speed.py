@@ -1,0 +1,19 @@
+"""What the operator chose about how a generation is computed; what is made stays the same.
+
+What changes a clip is among the plan's choices instead, and in the manifest.
+"""
+
+from dataclasses import dataclass
+
+from rotoscope.settings import ALL_ONCE, Once, Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """Each has a setting; see there."""
+
+    once: tuple[Once, ...] = ALL_ONCE
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Speed":
+        return cls(once=settings.compute_once)
