@@ -1,4 +1,7 @@
-"""Write docs/reference/ from the code, so that it cannot drift; a test compares the two."""
+"""Write docs/reference/ and docs/cli.md from the code, so that they cannot drift.
+
+A test compares what is there with what this would write.
+"""
 
 import ast
 import json
@@ -6,11 +9,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
+import typer
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from rotoscope.cli import app
+from rotoscope.cli.exits import MEANINGS
 from rotoscope.errors import JOB_ERRORS, RequestError
 from rotoscope.media.formats import FORMATS, Format
 from rotoscope.schema.input import DEFAULT_NEGATIVE_PROMPT, VideoToVideoInput
@@ -22,6 +28,7 @@ sys.path.insert(0, str(ROOT))
 from tests.media.corpus import CASES, Case  # noqa: E402 - found by the line above
 
 FOLDER = Path(__file__).parent / "reference"
+CLI_FILE = Path(__file__).parent / "cli.md"
 MEASURED = Path(__file__).parent / "measured"
 MARK = "pytest.mark.parameter"
 
@@ -222,6 +229,88 @@ def sound_of(form: Format) -> str:
     return f"{form.sound.codec}, {rate}{bits}"
 
 
+def cli_page() -> Iterator[str]:
+    program: Any = typer.main.get_command(app)
+    yield "# Command line"
+    yield ""
+    yield "What `rotoscope COMMAND --help` says, in one page. Results go to standard output and"
+    yield "everything else to standard error; with `--json`, the result is one JSON value. Where a"
+    yield "variable stands beside an option, it is read where the option is not given."
+    yield ""
+    yield "`rotoscope --install-completion` lets bash, zsh, fish and PowerShell complete commands"
+    yield "and options; `--show-completion` prints the same instead of installing it."
+    yield ""
+    yield "## Exit codes"
+    yield ""
+    yield "| code | |"
+    yield "|--:|---|"
+    for code, meaning in MEANINGS.items():
+        yield f"| {code.value} | {meaning} |"
+    for name, command in program.commands.items():
+        yield from described(f"rotoscope {name}", command)
+    yield ""
+    yield "## Input options"
+    yield ""
+    yield "Of `rotoscope run` and `rotoscope submit`: each is a field of the"
+    yield "[input](reference/input.md), which tells what is allowed and what is taken without it."
+    yield ""
+    yield from table_of(of_input(program.commands["run"].params))
+
+
+def described(name: str, command: Any) -> Iterator[str]:
+    """A command, or each command of a group."""
+    inner = getattr(command, "commands", {})
+    yield from ("", f"{'#' * len(name.split())} `{name}`", "", command.help)
+    for part, one in inner.items():
+        yield from described(f"{name} {part}", one)
+    own = [one for one in command.params if one.name != "help" and not one.hidden]
+    shared = of_input(own)
+    if shown := [one for one in own if one not in shared]:
+        yield ""
+        yield from table_of(shown)
+    if shared:
+        yield from ("", "And the [input options](#input-options).")
+
+
+def of_input(params: list[Any]) -> list[Any]:
+    return [one for one in params if one.rich_help_panel == "Input"]
+
+
+def table_of(params: list[Any]) -> Iterator[str]:
+    yield "| | | default | |"
+    yield "|---|---|---|---|"
+    for one in params:
+        names = "`, `".join([*one.opts, *one.secondary_opts])
+        if not one.opts[0].startswith("-"):
+            names = one.metavar or one.name.upper()
+        cells = (f"`{names}`", value_of(one), default_value(one), about(one))
+        yield f"| {' | '.join(cells)} |"
+
+
+def value_of(param: Any) -> str:
+    """What follows an option's name: words of a list, a form, or a kind."""
+    if getattr(param, "is_flag", False) or not param.opts[0].startswith("-"):
+        return ""
+    kind = param.type_descriptor.annotation
+    if get_origin(kind) is Literal:
+        return ", ".join(f"`{word}`" for word in get_args(kind))
+    names = {int: "whole number", float: "number", Path: "file or folder"}
+    return f"`{param.metavar}`" if param.metavar else names.get(kind, "text")
+
+
+def default_value(param: Any) -> str:
+    if param.required:
+        return "required"
+    shown = param.show_default and param.default not in (None, False)
+    return f"`{param.default}`" if shown else ""
+
+
+def about(param: Any) -> str:
+    variable = f" Variable `{param.envvar}`." if param.envvar else ""
+    text = (param.help or "").replace(r"\[", "[").replace("|", r"\|")
+    return f"{text}{variable}"
+
+
 def status_and_code(error: type[RequestError]) -> tuple[int, int]:
     return error.status, error.error_code
 
@@ -260,3 +349,4 @@ if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     for name, text in pages().items():
         (FOLDER / name).write_text(text)
+    CLI_FILE.write_text("\n".join(cli_page()) + "\n")

@@ -3,6 +3,7 @@
 import runpy
 from pathlib import Path
 
+from rotoscope.cli.exits import MEANINGS, Exit
 from rotoscope.errors import JobError, RequestError
 from rotoscope.schema.input import VideoToVideoInput
 
@@ -14,6 +15,14 @@ def test_the_reference_is_current() -> None:
     pages = runpy.run_path(str(DOCS / "reference.py"))["pages"]()
 
     assert pages == {file.name: file.read_text() for file in (DOCS / "reference").glob("*.md")}
+
+
+def test_the_page_of_the_command_line_is_current() -> None:
+    """It is what `--help` says, with a code for each way to end."""
+    page = "\n".join(runpy.run_path(str(DOCS / "reference.py"))["cli_page"]()) + "\n"
+
+    assert page == (DOCS / "cli.md").read_text()
+    assert set(MEANINGS) == set(Exit)
 
 
 def test_every_error_has_a_sentence() -> None:
