@@ -14,6 +14,16 @@ function filesBelow(path: string): string[] {
   return readdirSync(path).flatMap((name) => filesBelow(join(path, name)));
 }
 
+/** What the page has of others keeps its licence beside it. */
+function licensed(): Plugin {
+  return {
+    name: "licensed",
+    generateBundle() {
+      this.emitFile({ type: "asset", fileName: "preact.LICENSE", source: readFileSync("node_modules/preact/LICENSE", "utf8") });
+    },
+  };
+}
+
 const sha256 = (file: string) => createHash("sha256").update(readFileSync(file)).digest("hex");
 
 /** Writes which sources gave which files, so that a test notices when nobody built them anew. */
@@ -32,7 +42,7 @@ function recorded(): Plugin {
 export default defineConfig({
   base: "./",
   experimental: { renderBuiltUrl: (name) => `playground/${name}` },
-  plugins: [recorded()],
+  plugins: [licensed(), recorded()],
   oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
   server: { proxy: { "/v1": "http://127.0.0.1:8000", "/files": "http://127.0.0.1:8000" } },
   build: {

@@ -100,6 +100,9 @@ export function upload(file: File, told: (share: number) => void): Promise<strin
   });
 }
 
+/** An own upload; throws an ApiError once it has expired. */
+export const download = async (uploadId: string) => (await call(`v1/uploads/${encodeURIComponent(uploadId)}`)).blob();
+
 const pause = (ms: number, signal: AbortSignal) =>
   new Promise<void>((done) => {
     const timer = setTimeout(done, ms);

@@ -1,10 +1,11 @@
 /** The page: a form beside what became of it. */
 
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
-import { ApiError, type Input, type Listed, type Model, ENDED, list, model, submit } from "./api";
+import { ApiError, type Input, type Listed, type Model, type Status, ENDED, list, model, submit } from "./api";
 import { CopyAs } from "./copy";
 import { FieldRow } from "./fields";
 import { forgetKey, keepKey, readKey } from "./key";
+import { forgetAsked, rememberAsked } from "./history";
 import { type Group, bodyOf, defaultsOf, groupsOf } from "./schema";
 import { Queue, Stage } from "./stage";
 import { ThemeSwitch } from "./theme";
@@ -25,11 +26,11 @@ export function App() {
       });
   }, []);
   useEffect(load, []);
-  const signOut = () => { forgetKey(); setFound(undefined); load(); };
+  const signOut = () => { forgetKey(); forgetAsked(); setFound(undefined); load(); };
   return (
     <>
       <header>
-        <h1>Rotoscope</h1>
+        <h1><img src="playground/icon.svg" alt="" width="26" height="26" /> Rotoscope</h1>
         <nav aria-label="More"><a href="docs">API</a>{readKey() && <button type="button" class="quiet" onClick={signOut}>Forget key</button>}<ThemeSwitch /></nav>
       </header>
       <main>
@@ -81,30 +82,51 @@ function useRequests() {
     setRequests((before) => [...before, ...page.requests]);
     setCursor(page.next_cursor);
   });
-  return { requests, refresh, older };
+  const heard = useCallback((told: Status) => setRequests((before) => before.map((one) => (one.request_id === told.request_id ? { ...one, status: told.status, progress: told.progress } : one))), []);
+  return { requests, refresh, older, heard };
 }
 
 function Playground({ model }: { model: Model }) {
   const schema = model.input_schema;
   const [values, setValues] = useState<Input>(() => defaultsOf(schema));
   const [chosen, setChosen] = useState<string>();
-  const sources = useRef(new Map<string, unknown>());
-  const { requests, refresh, older } = useRequests();
-  const sent = (id: string) => { sources.current.set(id, values.video_url); setChosen(id); refresh(); };
+  const stage = useRef<HTMLDivElement>(null);
+  const { requests, refresh, older, heard } = useRequests();
+  const choose = (id: string) => { setChosen(id); requestAnimationFrame(() => bring(stage.current)); };
+  const sent = (id: string) => { rememberAsked(id, bodyOf(schema, values)); choose(id); refresh(); };
   const again = (input: Input) => {
     const known = Object.keys(schema.properties ?? {});
     const usable = Object.entries(input).filter(([name, value]) => known.includes(name) && (typeof value !== "number" || Math.abs(value) <= Number.MAX_SAFE_INTEGER));
     setValues({ ...defaultsOf(schema), ...Object.fromEntries(usable) });
-    document.querySelector("form")?.scrollIntoView();
+    bring(document.querySelector("form"));
   };
   return (
     <div class="columns">
       <Form model={model} values={values} setValues={setValues} sent={sent} />
-      <div class="shown">
-        {chosen ? <Stage key={chosen} id={chosen} source={sources.current.get(chosen)} changed={refresh} again={again} gone={() => { setChosen(undefined); refresh(); }} /> : <section class="stage" aria-label="The chosen request"><div class="empty preview">What you generate appears here.</div></section>}
-        <Queue requests={requests} chosen={chosen} choose={setChosen} more={older} />
+      <div class="shown" ref={stage}>
+        {chosen ? <Stage key={chosen} id={chosen} heard={heard} changed={refresh} again={again} gone={() => { setChosen(undefined); refresh(); }} /> : <Nothing />}
+        <Queue requests={requests} chosen={chosen} choose={choose} more={older} />
       </div>
     </div>
+  );
+}
+
+/** What is to be seen starts where the window does, if it starts elsewhere. */
+function bring(part: Element | null): void {
+  const top = part?.getBoundingClientRect().top ?? 0;
+  if (top < 0 || top > innerHeight / 2) part?.scrollIntoView({ behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+}
+
+function Nothing() {
+  return (
+    <section class="stage" aria-label="The chosen request">
+      <div class="empty preview">
+        <div>
+          <p class="title">What you generate appears here.</p>
+          <p>Drop a video, say what it should look like, and press Generate.</p>
+        </div>
+      </div>
+    </section>
   );
 }
 
@@ -150,5 +172,5 @@ interface Grouped { group: Group; values: Input; troubles: Record<string, string
 
 function Fields({ group, values, troubles, set }: Grouped) {
   const rows = group.fields.map((field) => <FieldRow key={field.name} field={field} value={values[field.name]} trouble={troubles[field.name]} set={(value) => set(field.name, value)} />);
-  return group.title ? <details><summary>{group.title}</summary>{rows}</details> : <div class="first">{rows}</div>;
+  return group.title ? <details><summary>{group.title}</summary><div class="fields">{rows}</div></details> : <div class="fields first">{rows}</div>;
 }

@@ -5,8 +5,8 @@ const MOVES: Record<string, string> = {
   dolly_in: "in", dolly_out: "out", dolly_left: "left", dolly_right: "right", jib_up: "up", jib_down: "down",
 };
 const ARROWS: Record<string, string> = {
-  in: "M6 6l6 5M42 6l-6 5M6 26l6-5M42 26l-6-5",
-  out: "M12 11l-6-5M36 11l6-5M12 21l-6 5M36 21l6 5",
+  in: "M6 5l6 5M8 10.5h4.5V6M42 5l-6 5M40 10.5h-4.5V6M6 27l6-5M8 21.5h4.5V26M42 27l-6-5M40 21.5h-4.5V26",
+  out: "M12 10L6 5M6 9V5h4.5M36 10l6-5M42 9V5h-4.5M12 22l-6 5M6 23v4h4.5M36 22l6 5M42 23v4h-4.5",
   left: "M11 12l-5 4 5 4M6 16h8", right: "M37 12l5 4-5 4M42 16h-8",
   up: "M20 9l4-5 4 5M24 4v7", down: "M20 23l4 5 4-5M24 28v-7",
 };

@@ -45,10 +45,10 @@ export function Compare({ before, after, width, height, sound }: Shown) {
             <input class="slide" type="range" min={0} max={100} step={1} value={at} aria-label="Before and after" aria-valuetext={`${at} per cent of the source`} onInput={(event) => setAt(Number(event.currentTarget.value))} />
           </>
         )}
-      </div>
-      <div class="actions">
-        <button type="button" onClick={toggle}>{playing ? "Pause" : "Play"}</button>
-        {sound && <button type="button" aria-pressed={!muted} onClick={() => setMuted(!muted)}>{muted ? "Sound on" : "Sound off"}</button>}
+        <div class="over">
+          <button type="button" class="quiet" onClick={toggle}>{playing ? "Pause" : "Play"}</button>
+          {sound && <button type="button" class="quiet" onClick={() => setMuted(!muted)}>{muted ? "Unmute" : "Mute"}</button>}
+        </div>
       </div>
     </div>
   );

@@ -1,7 +1,8 @@
-/** The request as others would send it. The key stands in none of them. */
+/** The request as others would send it. The key stands in none of them: they take it from the environment. */
 
 import { useRef, useState } from "preact/hooks";
 import type { Input } from "./api";
+import { readKey } from "./key";
 
 const server = () => new URL(".", document.baseURI).href.replace(/\/$/, "");
 const json = (body: Input) => JSON.stringify(body, null, 2);
@@ -12,7 +13,7 @@ function curl(modelId: string, body: Input): string {
     `curl --request POST \\`,
     `  --url ${server()}/v1/models/${modelId} \\`,
     `  --header "Content-Type: application/json" \\`,
-    `  --header "Authorization: Bearer $ROTOSCOPE_TOKEN" \\`,
+    ...(readKey() ? [`  --header "Authorization: Bearer $ROTOSCOPE_TOKEN" \\`] : []),
     `  --data '${quoted}'`,
   ].join("\n");
 }
@@ -29,14 +30,14 @@ function python(value: unknown, indent = 4): string {
 }
 
 function script(body: Input): string {
-  return `import os
-from pathlib import Path
+  const keyed = readKey() !== "";
+  return `${keyed ? "import os\n" : ""}from pathlib import Path
 
 from rotoscope.client import Client
 
 body = ${python(body)}
 
-with Client("${server()}", os.environ["ROTOSCOPE_TOKEN"]) as client:
+with Client("${server()}"${keyed ? ', os.environ["ROTOSCOPE_TOKEN"]' : ""}) as client:
     submitted = client.submit(body)
     result = client.wait(submitted.request_id)
     client.download(result, Path("result.mp4"))

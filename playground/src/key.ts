@@ -9,6 +9,9 @@ export function readKey(): string {
   return sessionStorage.getItem(NAME) ?? localStorage.getItem(NAME) ?? "";
 }
 
+/** Where what belongs to the key is kept. */
+export const store = (): Storage => (sessionStorage.getItem(NAME) ? sessionStorage : localStorage);
+
 export function keepKey(key: string, remember: boolean): void {
   forgetKey();
   (remember ? localStorage : sessionStorage).setItem(NAME, key);

@@ -38,7 +38,7 @@ export function fieldOf(name: string, asked: Schema, required: boolean): Field {
 function titleOf(name: string, schema: Schema): string {
   const words = (schema.title ?? name).replaceAll("_", " ").toLowerCase();
   const title = words.charAt(0).toUpperCase() + words.slice(1);
-  return title.replace(/\bloras?\b/gi, (word) => (word.toLowerCase() === "loras" ? "LoRAs" : "LoRA")).replace(/ url$/, "").replace(/^Ic\b/, "IC");
+  return title.replace(/^Num /, "Number of ").replace(/\bfps\b/i, "FPS").replace(/\bloras?\b/gi, (word) => (word.toLowerCase() === "loras" ? "LoRAs" : "LoRA")).replace(/ url$/, "").replace(/^Ic\b/, "IC");
 }
 
 function kindOf(schema: Schema): Kind {

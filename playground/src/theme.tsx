@@ -21,7 +21,7 @@ export function ThemeSwitch() {
   };
   return (
     <select class="theme" aria-label="Theme" value={theme} onChange={(event) => choose(event.currentTarget.value as Theme)}>
-      {THEMES.map((one) => <option key={one} value={one}>{one === "system" ? "System theme" : one === "light" ? "Light" : "Dark"}</option>)}
+      {THEMES.map((one) => <option key={one} value={one}>{one === "system" ? "System" : one === "light" ? "Light" : "Dark"}</option>)}
     </select>
   );
 }

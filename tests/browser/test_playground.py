@@ -2,6 +2,9 @@
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -221,7 +224,12 @@ def test_a_clip_is_made_and_compared_with_its_source(
     item = page.locator(".queue .item").first
     expect(item).to_contain_text("succeeded")
 
-    page.get_by_label("Prompt", exact=True).fill("something else")
+    # What was asked for stays with the page, the source with the server.
+    page.reload()
+    expect(item).to_contain_text("a pencil drawing")
+    item.click()
+    page.get_by_role("button", name="Compare with the source").click()
+    expect(before).to_be_visible()
     page.get_by_role("button", name="Use these settings").click()
     expect(page.get_by_label("Prompt", exact=True)).to_have_value("a pencil drawing")
     page.get_by_role("button", name="Delete").click()
@@ -229,8 +237,49 @@ def test_a_clip_is_made_and_compared_with_its_source(
     expect(page.get_by_text("What you generate appears here.")).to_be_visible()
 
 
+def test_a_file_can_be_dropped(opened: Callable[..., Opened], source: Path) -> None:
+    """As with a mouse: it is uploaded, and shown."""
+    page = opened().page
+    content = list(source.read_bytes())
+    dropped = page.evaluate_handle(
+        """content => {
+            const dropped = new DataTransfer();
+            dropped.items.add(new File([new Uint8Array(content)], "cat.mp4"));
+            return dropped;
+        }""",
+        content,
+    )
+    page.dispatch_event("[data-field=video_url] .source", "drop", {"dataTransfer": dropped})
+    expect(page.get_by_label("Video", exact=True)).to_have_value(re.compile("^rotoscope://"))
+    expect(page.get_by_text("cat.mp4")).to_be_visible()
+    expect(page.get_by_label("The chosen source")).to_have_js_property("videoWidth", 192)
+
+
+def test_copied_requests_run_as_they_are(
+    opened: Callable[..., Opened], site: Site, source: Path, tmp_path: Path
+) -> None:
+    """The script submits, waits and downloads; curl submits."""
+    page = opened().page
+    page.locator("[data-field=video_url] input[type=file]").set_input_files(source)
+    expect(page.get_by_label("Video", exact=True)).to_have_value(re.compile("^rotoscope://"))
+    page.get_by_label("Prompt", exact=True).fill('it\'s \\ "red"')
+
+    script = subprocess.Popen([sys.executable, "-c", copied(page, "Python")], cwd=tmp_path)
+    job = site.claim()
+    assert job.input.prompt == 'it\'s \\ "red"'
+    site.succeed(job)
+    assert script.wait(PATIENCE_MS / 1000) == 0
+    assert (tmp_path / "result.mp4").stat().st_size > 0
+
+    if bash := shutil.which("bash") if shutil.which("curl") else None:
+        subprocess.run([bash, "-c", copied(page, "curl")], check=True, capture_output=True)
+        job = site.claim()
+        assert job.input.prompt == 'it\'s \\ "red"'
+        site.succeed(job)
+
+
 def test_every_field_of_the_schema_has_a_control(opened: Callable[..., Opened]) -> None:
-    """With its bounds; what they are set to is what is sent."""
+    """With its bounds; what they are set to is what is copied."""
     page = opened().page
     schema = page.evaluate(
         "async () => (await (await fetch('v1/models?include_schema=true')).json())"
@@ -265,8 +314,6 @@ def test_every_field_of_the_schema_has_a_control(opened: Callable[..., Opened]) 
         "generate_audio": False,
         "video_size": {"width": 640, "height": 512},
     }
-    compile(copied(page, "Python"), "copied", "exec")
-    assert "'it'\\''s red'" in copied(page, "curl").replace('"it', "'it").replace('red"', "red'")
 
 
 def copied(page: Page, form: str) -> str:
@@ -348,7 +395,8 @@ def test_a_key_is_asked_for_once(
         expect(page.get_by_role("button", name="Generate")).to_be_visible()
         assert page.evaluate("() => localStorage.length") == 0
         assert not any(token in url for url in urls)
-        assert token not in copied(page, "curl")
+        assert "Bearer $ROTOSCOPE_TOKEN" in copied(page, "curl")
+        assert 'os.environ["ROTOSCOPE_TOKEN"]' in copied(page, "Python")
         page.get_by_role("button", name="Forget key").click()
         expect(page.get_by_label("Key")).to_be_visible()
         assert page.evaluate("() => sessionStorage.length") == 0
