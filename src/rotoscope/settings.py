@@ -197,6 +197,12 @@ class Settings(BaseSettings):
         "text's keys and values (text) and rotary embeddings (positions), which changes no bit; "
         "the modulation of each different noise level (levels), which changes roundings.",
     )
+    recall_bytes: int = Field(
+        256 * MIB,
+        ge=0,
+        description="Most bytes of prompts' embeddings and clips' latents that a worker keeps in "
+        "memory, so that the same prompt or clip again costs nothing; 0 keeps none.",
+    )
 
     # Fetching
     fetch_private_hosts: Strings = Field(

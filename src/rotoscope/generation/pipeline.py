@@ -30,8 +30,9 @@ from rotoscope.generation.memory import Footprint, Mode, choose, leaner, read_fo
 from rotoscope.generation.models import Models, dtype_of, open_models, room_of
 from rotoscope.generation.plan import FRAME_STEP, NO_REFERENCE, Pass, Plan
 from rotoscope.generation.preview import Watch
+from rotoscope.generation.recall import Recall, digest
 from rotoscope.generation.speed import Speed
-from rotoscope.generation.text import cut_prompts, encode_prompts
+from rotoscope.generation.text import TextEmbeddings, cut_prompts, encode_prompts
 from rotoscope.generation.walk import Conditions, Latents, Report, Walk
 from rotoscope.generation.weights import Checkpoint
 from rotoscope.media.clip import Clip, Frames, Size
@@ -65,6 +66,7 @@ class Pipeline:
         self.models = models
         self.speed = speed or Speed()
         self._memory = memory
+        self._recall = Recall(self.speed.recall_bytes, models.device)
 
     @classmethod
     def open(cls, settings: Settings) -> "Pipeline":
@@ -175,12 +177,9 @@ class Pipeline:
         """The latents of the clip: one pass, or a pass at half size and a refining one."""
         models, (first, *second) = self.models, plan.passes
         report("text", 0, 1)
-        guided = plan.guidance_scale > 1
-        prompts = [plan.negative_prompt, plan.prompt] if guided else [plan.prompt]
-        with models.placement.using("text_encoder", "connectors"):
-            text = encode_prompts(models, prompts)
+        text = self._text(plan)
         report("condition", 0, 1)
-        conditions = Conditions(text, image_HWC, _sources(models, source_THWC, plan))
+        conditions = Conditions(text, image_HWC, self._sources(source_THWC, plan))
         rng = Generator().manual_seed(plan.seed)
         walk = Walk(models, conditions, plan, rng, report, self.speed, watch)
         with self._transformer_with(_acting(loras, first)):
@@ -192,6 +191,38 @@ class Pipeline:
             with self._transformer_with(refining):
                 latents = walk.down(second[0], latents)
         return latents
+
+    def _text(self, plan: Plan) -> TextEmbeddings:
+        """The prompt's row last, and before it the negative prompt's where a pass is guided."""
+        models, guided = self.models, plan.guidance_scale > 1
+        prompts = (plan.negative_prompt, plan.prompt) if guided else (plan.prompt,)
+
+        def encode() -> tuple[Tensor, ...]:
+            with models.placement.using("text_encoder", "connectors"):
+                text = encode_prompts(models, prompts)
+            return text.video_BLD, text.audio_BLD
+
+        # A text encoder in 8 bits makes other embeddings.
+        key = (models.placement.mode == "fp8", prompts)
+        return TextEmbeddings(*self._recall.get(key, encode))
+
+    def _sources(self, source_THWC: Frames | None, plan: Plan) -> dict[Size, Tensor]:
+        """The source's latents at each size at which a pass uses them.
+
+        A latent stands for eight frames, so a rest is left out.
+        """
+        if source_THWC is None:
+            return {}
+        whole_THWC = source_THWC[: (len(source_THWC) - 1) // FRAME_STEP * FRAME_STEP + 1]
+        name = digest(whole_THWC) if self._recall.most_bytes else ""
+
+        def latents(size: Size) -> Tensor:
+            made = self._recall.get(
+                (name, size), lambda: (encode_frames(self.models, whole_THWC, size),)
+            )
+            return made[0]
+
+        return {size: latents(size) for size in plan.source_sizes}
 
     @contextmanager
     def _transformer_with(self, loras: Sequence[Lora]) -> Iterator[None]:
@@ -219,17 +250,6 @@ class Pipeline:
         path = self.models.folder / checkpoint.refine_lora
         file = LoraFile(path, checkpoint.refine_lora, checkpoint.refine_lora_scale, sha256="")
         return [open_lora(file, self.models.transformer)]
-
-
-def _sources(models: Models, source_THWC: Frames | None, plan: Plan) -> dict[Size, Tensor]:
-    """The source's latents at each size at which a pass uses them.
-
-    A latent stands for eight frames, so a rest is left out.
-    """
-    if source_THWC is None:
-        return {}
-    whole = (len(source_THWC) - 1) // FRAME_STEP * FRAME_STEP + 1
-    return {size: encode_frames(models, source_THWC[:whole], size) for size in plan.source_sizes}
 
 
 def _told(made: Generated, asked: Mode) -> Generated:

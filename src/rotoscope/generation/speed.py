@@ -13,7 +13,8 @@ class Speed:
     """Each has a setting; see there."""
 
     once: tuple[Once, ...] = ALL_ONCE
+    recall_bytes: int = 0
 
     @classmethod
     def of(cls, settings: Settings) -> "Speed":
-        return cls(once=settings.compute_once)
+        return cls(once=settings.compute_once, recall_bytes=settings.recall_bytes)
