@@ -3,7 +3,7 @@
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { ApiError, type Input, type Listed, type Model, type Status, ENDED, list, model, submit } from "./api";
 import { CopyAs } from "./copy";
-import { FieldRow } from "./fields";
+import { FieldRow, type Troubles } from "./fields";
 import { forgetKey, keepKey, readKey } from "./key";
 import { forgetAsked, rememberAsked } from "./history";
 import { type Group, bodyOf, defaultsOf, groupsOf } from "./schema";
@@ -71,7 +71,12 @@ function useRequests() {
       setCursor((before) => before ?? page.next_cursor);
     }).catch(() => undefined);
   }, []);
-  useEffect(refresh, []);
+  useEffect(() => {
+    const seen = () => document.visibilityState === "visible" && refresh();
+    refresh();
+    document.addEventListener("visibilitychange", seen);
+    return () => document.removeEventListener("visibilitychange", seen);
+  }, []);
   const active = requests.some((one) => !ENDED.includes(one.status));
   useEffect(() => {
     if (!active) return;
@@ -134,13 +139,13 @@ interface Filled { model: Model; values: Input; setValues: (change: Input | ((va
 
 function Form({ model, values, setValues, sent }: Filled) {
   const schema = model.input_schema;
-  const [troubles, setTroubles] = useState<Record<string, string>>({});
+  const [troubles, setTroubles] = useState<Troubles>({});
   const [trouble, setTrouble] = useState("");
   const [busy, setBusy] = useState(false);
   const form = useRef<HTMLFormElement>(null);
   const refused = (error: Error) => {
     const detail = error instanceof ApiError ? error.detail : [];
-    const named = Object.fromEntries(detail.map((one) => [String(one.loc.find((part) => part !== "body") ?? ""), one.msg]));
+    const named = Object.fromEntries(detail.map((one) => [one.loc.slice(1).join("."), one.msg]));
     setTroubles(named);
     setTrouble(error.message);
     requestAnimationFrame(() => reveal(form.current?.querySelector<HTMLElement>("[aria-invalid]")));
@@ -168,9 +173,9 @@ function reveal(control: HTMLElement | null | undefined): void {
   control?.focus();
 }
 
-interface Grouped { group: Group; values: Input; troubles: Record<string, string>; set: (name: string, value: unknown) => void }
+interface Grouped { group: Group; values: Input; troubles: Troubles; set: (name: string, value: unknown) => void }
 
 function Fields({ group, values, troubles, set }: Grouped) {
-  const rows = group.fields.map((field) => <FieldRow key={field.name} field={field} value={values[field.name]} trouble={troubles[field.name]} set={(value) => set(field.name, value)} />);
+  const rows = group.fields.map((field) => <FieldRow key={field.name} field={field} value={values[field.name]} path={field.name} troubles={troubles} set={(value) => set(field.name, value)} />);
   return group.title ? <details><summary>{group.title}</summary><div class="fields">{rows}</div></details> : <div class="fields first">{rows}</div>;
 }

@@ -6,16 +6,19 @@ import { Pictogram, areMoves } from "./camera";
 import { type Field, boundsOf, defaultsOf, fieldOf } from "./schema";
 import { fileName, fileUrl, rememberFile } from "./sources";
 
-interface Given { field: Field; value: unknown; set: (value: unknown) => void; trouble?: string }
-type Control = Given & { id: string; describedBy: string };
+/** What was refused, by the place in the body: `loras.0.path`. */
+export type Troubles = Record<string, string>;
+interface Given { field: Field; path: string; value: unknown; set: (value: unknown) => void; troubles: Troubles }
+type Control = Given & { id: string; describedBy: string; trouble?: string };
 
 export const words = (value: string) => value.replaceAll("_", " ");
 
 export function FieldRow(given: Given) {
-  const { field, trouble } = given;
+  const { field } = given;
+  const trouble = troubleOf(given);
   const id = useId();
   const describedBy = `${id}-about`;
-  const control = { ...given, id, describedBy };
+  const control = { ...given, trouble, id, describedBy };
   const moves = field.kind === "choice" && areMoves(field.schema.enum ?? []);
   const alone = field.kind !== "rows" && !moves;
   return (
@@ -28,6 +31,12 @@ export function FieldRow(given: Given) {
       </p>
     </div>
   );
+}
+
+/** Its own, or of what is in it; a row's controls tell theirs themselves. */
+function troubleOf({ field, path, troubles }: Given): string | undefined {
+  const inside = field.kind === "rows" ? undefined : Object.keys(troubles).find((one) => one.startsWith(`${path}.`));
+  return troubles[path] ?? (inside && troubles[inside]);
 }
 
 function Plain(control: Control) {
@@ -146,7 +155,7 @@ function Moves({ field, value, set, describedBy }: Control) {
   );
 }
 
-function Rows({ field, value, set, describedBy }: Control) {
+function Rows({ field, path, value, set, troubles, describedBy }: Control) {
   const rows = (value ?? []) as Record<string, unknown>[];
   const item = field.schema.items ?? {};
   const most = field.schema.maxItems ?? Number.POSITIVE_INFINITY;
@@ -159,7 +168,7 @@ function Rows({ field, value, set, describedBy }: Control) {
       {rows.map((row, at) => (
         <div class="row" role="group" aria-label={`${field.title} ${at + 1}`} key={at}>
           {Object.entries(item.properties ?? {}).map(([name, schema]) => (
-            <FieldRow key={name} field={fieldOf(name, schema, item.required?.includes(name) ?? false)} value={row[name]} set={(to) => change(at, name, to)} />
+            <FieldRow key={name} field={fieldOf(name, schema, item.required?.includes(name) ?? false)} path={`${path}.${at}.${name}`} troubles={troubles} value={row[name]} set={(to) => change(at, name, to)} />
           ))}
           <button type="button" class="quiet" onClick={() => drop(at)}>Remove</button>
         </div>
