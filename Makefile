@@ -2,14 +2,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PROMPT := black-and-white video, a girl is playing a guitar, film grain
-SAMPLE := src/rotoscope/data/sample.mp4
+SAMPLE ?= src/rotoscope/data/sample.mp4
+STEPS ?= 20
 
-.PHONY: cluster demo test lint format docs site bench mini clean
+.PHONY: cluster demo test lint format docs examples site bench mini clean
 
 demo: .venv/worker
 	mkdir -p demo-output
 	$(BIN)/rotoscope run $(SAMPLE) --prompt "$(PROMPT)" \
-	  --num-inference-steps 20 --out demo-output/restyled.mp4 --sheet demo-output/before-and-after.png
+	  --num-inference-steps $(STEPS) --out demo-output/restyled.mp4 --sheet demo-output/before-and-after.png
 
 test: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
@@ -31,6 +32,10 @@ format: .venv/dev
 
 docs: .venv/dev
 	$(BIN)/python docs/reference.py
+
+# The frames of docs/parameters.md, made by mini in some minutes.
+examples: .venv/worker
+	$(BIN)/python docs/examples.py
 
 # The documentation as pages to read, in build/site.
 site: .venv/dev
