@@ -110,7 +110,7 @@ const pause = (ms: number, signal: AbortSignal) =>
   });
 
 /** Tell each change of a request until it has ended; a broken stream is taken up where it stopped. */
-export async function follow(id: string, told: (status: Status) => void, signal: AbortSignal): Promise<void> {
+export async function follow(id: string, told: (status: Status) => void, lost: () => void, signal: AbortSignal): Promise<void> {
   const seen = { last: "", ended: false };
   while (!seen.ended && !signal.aborted) {
     try {
@@ -120,6 +120,7 @@ export async function follow(id: string, told: (status: Status) => void, signal:
       await listen(answer.body, seen, told);
     } catch (error) {
       if (error instanceof ApiError && error.status > 0 && error.status < 500) throw error;
+      if (!signal.aborted) lost();
     }
     if (!seen.ended) await pause(RETRY_MS, signal);
   }

@@ -13,7 +13,7 @@ function curl(modelId: string, body: Input): string {
     `curl --request POST \\`,
     `  --url ${server()}/v1/models/${modelId} \\`,
     `  --header "Content-Type: application/json" \\`,
-    ...(readKey() ? [`  --header "Authorization: Bearer $ROTOSCOPE_TOKEN" \\`] : []),
+    ...(readKey() ? [`  --header "Authorization: Bearer $ROTOSCOPE_KEY" \\`] : []),
     `  --data '${quoted}'`,
   ].join("\n");
 }
@@ -37,7 +37,7 @@ from rotoscope.client import Client
 
 body = ${python(body)}
 
-with Client("${server()}"${keyed ? ', os.environ["ROTOSCOPE_TOKEN"]' : ""}) as client:
+with Client("${server()}"${keyed ? ', os.environ["ROTOSCOPE_KEY"]' : ""}) as client:
     submitted = client.submit(body)
     result = client.wait(submitted.request_id)
     client.download(result, Path("result.mp4"))

@@ -8,6 +8,7 @@ import { askedFor, prompts, rememberAsked } from "./history";
 import { fetchUpload, isUpload, showable } from "./sources";
 
 const PLAYED = ["video/mp4", "video/webm"];
+const LOST = "The server does not answer. Trying again…";
 const percent = (share: number) => `${Math.round(share * 100)} %`;
 
 interface Given { id: string; heard: (status: Status) => void; changed: () => void; again: (input: Input) => void; gone: () => void }
@@ -20,7 +21,8 @@ function useRequest(id: string, heard: (status: Status) => void, changed: () => 
   useEffect(() => {
     const stop = new AbortController();
     setStatus(undefined); setMade(undefined); setTrouble("");
-    follow(id, (told) => { setStatus(told); heard(told); }, stop.signal)
+    const told = (news: Status) => { setTrouble(""); setStatus(news); heard(news); };
+    follow(id, told, () => setTrouble(LOST), stop.signal)
       .then(async () => {
         if (stop.signal.aborted) return;
         const found = await result(id);

@@ -380,6 +380,27 @@ def test_running_and_queued_requests_are_cancelled(
     expect(page.locator(".failure")).to_contain_text("It has no frames.")
 
 
+def test_a_lost_connection_is_told_and_taken_up_again(
+    opened: Callable[..., Opened], source: Path
+) -> None:
+    """The request goes on meanwhile, and so does the page afterwards."""
+    shown = opened()
+    page = shown.page
+    page.route("**/events", lambda route: route.abort())
+    page.locator("[data-field=video_url] input[type=file]").set_input_files(source)
+    expect(page.get_by_label("Video", exact=True)).to_have_value(re.compile("^rotoscope://"))
+    page.get_by_label("Prompt", exact=True).fill("a pencil drawing")
+    page.get_by_role("button", name="Generate").click()
+    expect(page.get_by_role("alert")).to_contain_text("Trying again")
+    page.unroute("**/events")
+    expect(shown.state).to_have_text("in queue, place 1")
+    expect(page.get_by_role("alert")).to_have_count(0)
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    expect(shown.state).to_have_text("cancelled")
+    assert all("ERR_FAILED" in said for said in shown.complaints)
+    shown.complaints.clear()
+
+
 def poll(done: Callable[[], bool]) -> None:
     end = time.monotonic() + PATIENCE_MS / 1000
     while not done():
@@ -408,8 +429,8 @@ def test_a_key_is_asked_for_once(
         expect(page.get_by_role("button", name="Generate")).to_be_visible()
         assert page.evaluate("() => localStorage.length") == 0
         assert not any(token in url for url in urls)
-        assert "Bearer $ROTOSCOPE_TOKEN" in copied(page, "curl")
-        assert 'os.environ["ROTOSCOPE_TOKEN"]' in copied(page, "Python")
+        assert "Bearer $ROTOSCOPE_KEY" in copied(page, "curl")
+        assert 'os.environ["ROTOSCOPE_KEY"]' in copied(page, "Python")
         page.get_by_role("button", name="Forget key").click()
         expect(page.get_by_label("Key")).to_be_visible()
         assert page.evaluate("() => sessionStorage.length") == 0
