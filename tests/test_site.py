@@ -13,6 +13,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from rotoscope.jobs.job import TRANSITIONS
+from rotoscope.schema.input import VideoToVideoInput
+
 ROOT = Path(__file__).parent.parent
 FETCHED = {"src", "srcset", "poster", "data"}
 OUTSIDE = re.compile(r"https?:|//")
@@ -128,3 +131,19 @@ def test_faults_fail_the_build(tmp_path: Path) -> None:
     assert built.returncode != 0
     for told in ("  - forgotten.md", "link 'gone.md'", "an anchor '#gone'"):
         assert told in built.stderr
+
+
+def test_the_picture_of_the_states_has_the_arrows_that_there_are() -> None:
+    """Boxes and arrows of images/states.svg carry their names as ids."""
+    picture = Html()
+    picture.feed((ROOT / "docs" / "images" / "states.svg").read_text())
+
+    arrows = {f"{before}-{after}" for before, others in TRANSITIONS.items() for after in others}
+    assert picture.ids - {"title", "tip"} == arrows | set(TRANSITIONS)
+
+
+def test_every_parameter_has_its_words() -> None:
+    """docs/parameters.md says of each what to expect."""
+    page = (ROOT / "docs" / "parameters.md").read_text()
+
+    assert [name for name in VideoToVideoInput.model_fields if f"`{name}`" not in page] == []
