@@ -38,6 +38,7 @@ POOL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 PoolName = Annotated[str, Field(pattern=POOL_NAME)]
 Once = Literal["text", "positions", "levels"]
 ALL_ONCE: tuple[Once, ...] = ("text", "positions", "levels")
+Profile = Literal["exact", "fast", "turbo"]
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
 
 
@@ -191,11 +192,31 @@ class Settings(BaseSettings):
         "step, which takes half as long again.",
     )
 
+    profile: Profile = Field(
+        "exact",
+        description="How much of the exact result is given for time: none (exact); what "
+        "docs/performance.md measures, steps left out where they change little (fast); "
+        "the distilled model's eight steps without guidance, for a checkpoint that has "
+        "its LoRA (turbo).",
+    )
+    skip_below: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="A step is guessed from the two before it where their guesses differ by less "
+        "than this share; 0 computes every step; unset: as the profile has it.",
+    )
     compute_once: Annotated[tuple[Once, ...], NoDecode, BeforeValidator(_split)] = Field(
         ALL_ONCE,
         description="What is computed once instead of in every step or for every token: the "
         "text's keys and values (text) and rotary embeddings (positions), which changes no bit; "
         "the modulation of each different noise level (levels), which changes roundings.",
+    )
+    compile_blocks: bool = Field(
+        default=False,
+        description="Compile the transformer with torch.compile, which needs a C++ compiler on a "
+        "CPU, and Triton on a card. The first job of each shape waits for it, for minutes where "
+        "data_dir/compiled has nothing of it. Not with weights in 8 bits.",
     )
     recall_bytes: int = Field(
         256 * MIB,

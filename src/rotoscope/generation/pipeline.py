@@ -6,7 +6,7 @@ frames. It runs one generation at a time.
 
 import gc
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Literal
@@ -15,6 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from rotoscope import telemetry
+from rotoscope.errors import OperatorError
 from rotoscope.generation.attach import attached
 from rotoscope.generation.codec import (
     decode_audio,
@@ -23,6 +24,7 @@ from rotoscope.generation.codec import (
     to_frames,
     upsample,
 )
+from rotoscope.generation.compiled import compile_blocks
 from rotoscope.generation.condition import Image
 from rotoscope.generation.expand import expanded
 from rotoscope.generation.loras import Lora, LoraFile, merged, open_lora
@@ -34,7 +36,7 @@ from rotoscope.generation.recall import Recall, digest
 from rotoscope.generation.speed import Speed
 from rotoscope.generation.text import TextEmbeddings, cut_prompts, encode_prompts
 from rotoscope.generation.walk import Conditions, Latents, Report, Walk
-from rotoscope.generation.weights import Checkpoint
+from rotoscope.generation.weights import CHECKPOINTS, Checkpoint, find_checkpoint
 from rotoscope.media.clip import Clip, Frames, Size
 from rotoscope.schema.output import Adjustment, LoraFacts
 from rotoscope.settings import Settings
@@ -67,10 +69,13 @@ class Pipeline:
         self.speed = speed or Speed()
         self._memory = memory
         self._recall = Recall(self.speed.recall_bytes, models.device)
+        if self.speed.compiled:
+            compile_blocks(models.transformer, self.speed.compiled)
 
     @classmethod
     def open(cls, settings: Settings) -> "Pipeline":
         """Open the configured checkpoint; OperatorError says what is missing."""
+        check_profile(settings)
         return cls(open_models(settings), settings.memory, Speed.of(settings))
 
     @property
@@ -182,7 +187,9 @@ class Pipeline:
         conditions = Conditions(text, image_HWC, self._sources(source_THWC, plan))
         rng = Generator().manual_seed(plan.seed)
         walk = Walk(models, conditions, plan, rng, report, self.speed, watch)
-        with self._transformer_with(_acting(loras, first)):
+        turbo = plan.choices.profile == "turbo" and not self.checkpoint.distilled
+        distilling = self.distilling if turbo and plan.way != "three-step" else []
+        with self._transformer_with([*_acting(loras, first), *distilling]):
             latents = walk.down(first, walk.start(first))
         if second:
             report("upsample", 0, 1)
@@ -228,8 +235,14 @@ class Pipeline:
     def _transformer_with(self, loras: Sequence[Lora]) -> Iterator[None]:
         """The transformer on the device, with `loras`; in 8 bits, merging would round them off."""
         models = self.models
-        apply = attached if models.placement.mode == "fp8" else merged
-        with models.placement.using("transformer"), apply(models.transformer, loras):
+        fp8 = models.placement.mode == "fp8"
+        apply = attached if fp8 else merged
+        with ExitStack() as stack:
+            stack.enter_context(models.placement.using("transformer"))
+            stack.enter_context(apply(models.transformer, loras))
+            if fp8 and self.speed.compiled:
+                # Its layers unfold their weights in hooks.
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
             yield
 
     @cached_property
@@ -250,6 +263,17 @@ class Pipeline:
         path = self.models.folder / checkpoint.refine_lora
         file = LoraFile(path, checkpoint.refine_lora, checkpoint.refine_lora_scale, sha256="")
         return [open_lora(file, self.models.transformer)]
+
+
+def check_profile(settings: Settings) -> None:
+    """Raises OperatorError where the checkpoint cannot run under the profile."""
+    row = find_checkpoint(settings.checkpoint)
+    if settings.profile == "turbo" and not (row.distilled or row.refine_lora):
+        able = [one.name for one in CHECKPOINTS.values() if one.distilled or one.refine_lora]
+        raise OperatorError(
+            f"ROTOSCOPE_PROFILE is turbo, but {row.name} is not distilled and has no LoRA that "
+            f"makes it so; set it to exact or fast, or take {' or '.join(able)}."
+        )
 
 
 def _told(made: Generated, asked: Mode) -> Generated:

@@ -6,7 +6,7 @@ size, hence multiples of 64. Positions beyond 20 seconds were never trained.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from rotoscope.schema.hub import HubReference
 from rotoscope.schema.input import Preprocessor, VideoToVideoInput
 from rotoscope.schema.input import Size as AskedSize
 from rotoscope.schema.output import Adjustment
-from rotoscope.settings import Settings
+from rotoscope.settings import Profile, Settings
 
 FRAME_STEP = 8
 SIDE_STEP = 32
@@ -60,6 +60,10 @@ SAME_SIGMA = 1e-6
 Way = Literal["free", "reference", "sdedit", "three-step"]
 
 
+SKIP_BELOW: Mapping[Profile, float] = {"exact": 0.0, "fast": 0.05, "turbo": 0.0}
+"""`skip_below` of each profile, where no setting says otherwise."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
     """What the operator decided for every request; each has a setting of its name."""
@@ -67,10 +71,17 @@ class Choices:
     plain_video: Literal["reference", "sdedit"] = "reference"
     detailer: Literal["generic", "three-step"] = "generic"
     stg_scale: float = 0.0
+    profile: Profile = "exact"
+    skip_below: float = 0.0
 
     @classmethod
     def of(cls, settings: Settings) -> "Choices":
+        skip_below = settings.skip_below
+        if skip_below is None:
+            skip_below = SKIP_BELOW[settings.profile]
         return cls(
+            profile=settings.profile,
+            skip_below=skip_below,
             plain_video=settings.plain_video,
             detailer=settings.detailer,
             stg_scale=settings.stg_scale,
@@ -407,9 +418,10 @@ def _first_pass(  # noqa: PLR0913, PLR0917 - all that a schedule depends on
     why = _THREE_STEPS
     if way == "three-step":
         sigmas, guidance, stg = checkpoint.refine_sigmas, 1.0, 0.0
-    elif checkpoint.distilled:
+    elif checkpoint.distilled or choices.profile == "turbo":
         sigmas, guidance, stg = DISTILLED_SIGMAS, 1.0, 0.0
-        why = f"{checkpoint.name} has a fixed schedule and needs no guidance"
+        name = checkpoint.name if checkpoint.distilled else "the operator's profile turbo"
+        why = f"{name} has a fixed schedule and needs no guidance"
     warnings.note("guidance_scale", request.guidance_scale, guidance, why)
     if way == "sdedit":
         sigmas, why = _below(sigmas, request.video_strength), _SDEDIT

@@ -4,6 +4,7 @@ What changes a clip is among the plan's choices instead, and in the manifest.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from rotoscope.settings import ALL_ONCE, Once, Settings
 
@@ -14,7 +15,13 @@ class Speed:
 
     once: tuple[Once, ...] = ALL_ONCE
     recall_bytes: int = 0
+    compiled: Path | None = None
+    """Where compiled code is kept; None compiles nothing."""
 
     @classmethod
     def of(cls, settings: Settings) -> "Speed":
-        return cls(once=settings.compute_once, recall_bytes=settings.recall_bytes)
+        return cls(
+            once=settings.compute_once,
+            recall_bytes=settings.recall_bytes,
+            compiled=settings.data_dir / "compiled" if settings.compile_blocks else None,
+        )

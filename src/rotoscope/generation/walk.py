@@ -27,6 +27,7 @@ from rotoscope.generation.models import Models
 from rotoscope.generation.once import computed_once
 from rotoscope.generation.plan import FRAME_STEP, SIDE_STEP, Pass, Plan
 from rotoscope.generation.preview import Watch, glimpse
+from rotoscope.generation.skip import skipping
 from rotoscope.generation.speed import Speed
 from rotoscope.generation.text import TextEmbeddings
 from rotoscope.media.clip import Size
@@ -101,6 +102,7 @@ class Walk:
         guidance = Guidance(one.guidance_scale, one.stg_scale)
         text = text_for(guidance, self.conditions.text)
         denoiser = make_denoiser(self.models, text, guidance, fps)
+        denoiser = skipping(denoiser, self.plan.choices.skip_below)
         with computed_once(self.models.transformer, text, self.speed):
             state = denoise(denoiser, state, one.sigmas, partial(self._on_step, one))
         return Latents(target_latents(state.video), state.audio_BLD)

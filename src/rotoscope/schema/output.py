@@ -139,7 +139,8 @@ class Manifest(Answer):
     operator: dict[str, str | float] = Field(
         default_factory=dict,
         description="What the operator chose, by the settings' names: plain_video, detailer, "
-        "stg_scale; and the memory plan that the clip was made under.",
+        "stg_scale, profile, skip_below; and the memory plan that the clip was "
+        "made under.",
     )
     versions: dict[str, str] = Field(description="Of Rotoscope and the libraries it computes with.")
     input: dict[str, Any] | None = Field(
