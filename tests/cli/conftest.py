@@ -1,7 +1,7 @@
 """A real server process, a worker played by the test, and the command line against both."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tests.web.test_server import started
 
 Rotoscope = Callable[..., Result]
 WORKER = {"Authorization": "Bearer gpu"}
+ERROR = {"code": "video_too_short", "message": "It has 1 frame.", "retryable": False}
 PROGRESS = {
     "stage": "denoise",
     "stages": ["denoise", "encode"],
@@ -31,6 +32,7 @@ class Site:
 
     url: str
     http: httpx2.Client
+    claimed: list[dict[str, Any]] = field(default_factory=list)
 
     def submit(self, **fields: object) -> str:
         return str(self._post(SUBMIT, BODY | fields).json()["request_id"])
@@ -39,6 +41,7 @@ class Site:
         """The job that waits longest, now running."""
         message = {"worker_id": "gpu-0", "wait_s": 0}
         found: dict[str, Any] = self._post("/v1/worker/claim", message).json()
+        self.claimed.append(found)
         return found
 
     def tell(self, job: dict[str, Any], verb: str, **fields: object) -> None:
@@ -48,8 +51,7 @@ class Site:
         self.tell(job, "heartbeat", progress=PROGRESS)
 
     def fail(self, job: dict[str, Any]) -> None:
-        error = {"code": "video_too_short", "message": "It has 1 frame.", "retryable": False}
-        self.tell(job, "fail", error=error)
+        self.tell(job, "fail", error=ERROR)
 
     def finish(self, job: dict[str, Any], content: bytes, **made: object) -> None:
         """End it well, with this file; `made` goes into its manifest."""
@@ -76,7 +78,12 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def site(server_url: str) -> Iterator[Site]:
     """The server with nothing queued, running or listed."""
     with httpx2.Client(base_url=server_url, timeout=60) as http:
-        yield Site(server_url, http)
+        site = Site(server_url, http)
+        yield site
+        for job in site.claimed:
+            # Refused for those that the test has ended.
+            path = f"/v1/worker/jobs/{job['request_id']}/fail"
+            http.post(path, json={"token": job["token"], "error": ERROR}, headers=WORKER)
         for job in http.get("/v1/requests", params={"limit": 1000}).json()["requests"]:
             http.post(f"/v1/requests/{job['request_id']}/cancel")
             http.delete(f"/v1/requests/{job['request_id']}")

@@ -13,6 +13,7 @@ from rotoscope.cli.compare import compare
 from rotoscope.cli.doctor import doctor
 from rotoscope.cli.exits import Exit
 from rotoscope.cli.keys import keys
+from rotoscope.cli.listing import list_requests
 from rotoscope.cli.loras import loras
 from rotoscope.cli.mcp import mcp
 from rotoscope.cli.migrate import migrate
@@ -22,6 +23,7 @@ from rotoscope.cli.queue import queue
 from rotoscope.cli.requests import cancel, result, status, submit
 from rotoscope.cli.run import run
 from rotoscope.cli.say import complain, refused
+from rotoscope.cli.watch import watch
 from rotoscope.cli.webhooks import webhooks
 from rotoscope.client import ApiError
 from rotoscope.errors import RotoscopeError
@@ -47,10 +49,10 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (
-    *(up, serve, work, run, submit, status, result, cancel, compare),
-    *(doctor, migrate, backup, restore, mcp),
-):
+for command in (up, serve, work, run, submit, status, result, cancel):
+    app.command()(command)
+app.command("list")(list_requests)
+for command in (watch, compare, doctor, migrate, backup, restore, mcp):
     app.command()(command)
 app.add_typer(keys, name="keys")
 app.add_typer(models, name="models")

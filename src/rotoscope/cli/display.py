@@ -1,11 +1,12 @@
 """What a person sees while a job runs: a live bar on a terminal, plain lines elsewhere."""
 
+from collections.abc import Iterator
 from typing import Protocol, Self
 
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from rotoscope.schema.output import Adjustment, Status
+from rotoscope.schema.output import Adjustment, Progress, Status
 
 
 class Display(Protocol):
@@ -24,11 +25,11 @@ class Bar:
     """One line that is drawn again: stage, bar, share, steps, time left."""
 
     def __init__(self, console: Console) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[detail]}", markup=False),
+        self._progress = bars.Progress(
+            bars.TextColumn("{task.description}", markup=False),
+            bars.BarColumn(),
+            bars.TaskProgressColumn(),
+            bars.TextColumn("{task.fields[detail]}", markup=False),
             console=console,
             transient=True,
         )
@@ -82,12 +83,19 @@ def headline(status: Status) -> str:
 
 
 def detail(status: Status) -> str:
-    progress = status.progress
-    if progress is None:
-        return ""
-    steps = f"step {progress.step}/{progress.steps}" if progress.steps > 1 else ""
-    left = f"{clock(progress.eta_s)} left" if progress.eta_s is not None else ""
-    return "  ".join(part for part in (steps, left) if part)
+    return "  ".join(_steps_and_time(status.progress)) if status.progress else ""
+
+
+def in_short(progress: Progress) -> str:
+    """As `denoise 34%, step 3/8, 0:12 left`."""
+    return ", ".join((f"{progress.stage} {progress.fraction:.0%}", *_steps_and_time(progress)))
+
+
+def _steps_and_time(progress: Progress) -> Iterator[str]:
+    if progress.steps > 1:
+        yield f"step {progress.step}/{progress.steps}"
+    if progress.eta_s is not None:
+        yield f"{clock(progress.eta_s)} left"
 
 
 def clock(seconds: float) -> str:

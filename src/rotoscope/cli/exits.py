@@ -27,5 +27,5 @@ MEANINGS: dict[Exit, str] = {
     "has ended (`cancel`).",
     Exit.CRASHED: "A worker met an error that nobody foresaw; its log has it (`work`).",
     Exit.DEVICE_LOST: "A worker lost its device; started again, it may find it (`work`).",
-    Exit.INTERRUPTED: "Ctrl-C.",
+    Exit.INTERRUPTED: "Ctrl-C; it is the proper end of `watch`, which ends with 0.",
 }

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from rotoscope.cli.connection import LOCAL, AsJson, Key, RequestId, ServerUrl, connect, print_json
-from rotoscope.cli.display import detail, display_on, headline
+from rotoscope.cli.display import display_on, headline, in_short
 from rotoscope.cli.exits import Exit
 from rotoscope.cli.place import Place
 from rotoscope.cli.request import make_body, with_input_options
@@ -119,8 +119,7 @@ def in_words(answer: Status) -> str:
     if answer.progress is None:
         place = answer.queue_position
         return f"in_queue: position {place}" if place else f"{answer.status}: {headline(answer)}"
-    parts = [f"{headline(answer)} {answer.progress.fraction:.0%}", *detail(answer).split("  ")]
-    return f"{answer.status}: {', '.join(part for part in parts if part)}"
+    return f"{answer.status}: {in_short(answer.progress)}"
 
 
 def end_without_video(answer: Result) -> None:
