@@ -5,8 +5,10 @@ One of them can also work honestly, and then takes milliseconds for a job.
 """
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Barrier, Event, Thread
 from typing import Any
 
@@ -14,14 +16,17 @@ import httpx2
 
 from rotoscope.web.reaper import EVERY_S as REAPER_S
 from tests.faults.place import WORKER_KEY
-from tests.faults.witness import Witness
+from tests.faults.witness import Witness, read_all
 from tests.jobs.conftest import make_outcome
 
 CONFLICT = 409
 NO_CONTENT = 204
 FAILURE = {"code": "internal_error", "message": "A ghost says so.", "retryable": False}
 REAPED_S = 2 * REAPER_S + 0.5
-"""Beyond its lease: a silent worker's job is given up by then."""
+"""Beyond its lease: a silent worker's job is given up by then, if nothing holds the server up."""
+PATIENCE_S = 10.0
+"""How much longer a ghost waits for its job to begin again."""
+LOOK_S = 0.5
 OUTCOME = make_outcome().model_dump(mode="json")
 
 
@@ -41,25 +46,41 @@ class Held:
 class Ghosts:
     """Raw calls of the worker API, straight to the server."""
 
-    def __init__(self, url: Callable[[], str], witness: Witness, lease_s: float) -> None:
+    def __init__(self, url: Callable[[], str], witness: Path, lease_s: float) -> None:
         self._url = url
-        self._witness = witness
+        self._witness = Witness(witness)
+        self._seen = witness
         self._silence_s = lease_s + REAPED_S
         self._lock = threading.Lock()
         self.faults: list[str] = []
         self.refused = 0
 
     def haunt(self, count: int, over: Event) -> None:
-        """Claim at once, be silent until given up for lost; while others hold the jobs, speak."""
+        """Claim at once, be silent until given up for lost; while others hold the jobs, speak.
+
+        Only whose job was seen to start again is known to be lost: a server that was away, or that
+        is slow, gives up later.
+        """
         lost = self.claim_at_once(count)
         if not lost or over.wait(self._silence_s):
             return
-        others = self.claim_at_once(count)
-        for one in lost:
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            others = self.claim_at_once(count)
+            known = [one for one in lost if self._superseded(one)]
+            if len(known) == len(lost) or time.monotonic() > until or over.wait(LOOK_S):
+                break
+            self._finish_all(others)
+        for one in known:
             self.come_back(one)
-        with self._http() as http:
-            for one in others:
-                self._finish(http, one)
+        self._finish_all(others)
+
+    def _superseded(self, held: Held) -> bool:
+        """Whether a later attempt at the job has begun."""
+        return any(
+            seen.request_id == held.request_id and seen.attempt > held.attempt
+            for seen in read_all(self._seen)
+        )
 
     def claim_at_once(self, count: int) -> list[Held]:
         start = Barrier(count)
@@ -90,6 +111,11 @@ class Ghosts:
                     self._finish(http, one)
                 else:
                     over.wait(0.05)
+
+    def _finish_all(self, held: list[Held]) -> None:
+        with self._http() as http:
+            for one in held:
+                self._finish(http, one)
 
     def _finish(self, http: httpx2.Client, held: Held) -> None:
         stored = self._store(http, held)

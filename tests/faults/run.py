@@ -14,7 +14,7 @@ from tests.faults.checks import SLACK_S, violations
 from tests.faults.ghosts import Ghosts
 from tests.faults.load import Load
 from tests.faults.place import Engine, Place
-from tests.faults.witness import Witness, read_all
+from tests.faults.witness import read_all
 
 KEYS = 4
 LOOKED_AT = 20
@@ -79,7 +79,7 @@ def run_in(folder: Path, scene: Scene, told: Callable[[str], None]) -> Report:
     with Place(folder, scene.engine, mutants=scene.mutants, small_disk=True) as place:
         tokens = place.create_keys(KEYS)
         place.open(scene.workers)
-        ghosts = Ghosts(lambda: place.url, Witness(place.witness), place.lease_s)
+        ghosts = Ghosts(lambda: place.url, place.witness, place.lease_s)
         webhook = place.receiver.url
         load = Load(place.url, tokens, scene.clip, seed=scene.seed, webhook=webhook)
         breaker = Breaker(place, ghosts, seed=scene.seed)
@@ -120,7 +120,7 @@ def haunt(folder: Path, engine: Engine, clip: Path, mutants: Sequence[str] = ())
     with Place(folder, engine, lease_s=0.5, mutants=mutants) as place:
         tokens = place.create_keys(1)
         place.start_server()
-        ghosts = Ghosts(lambda: place.url, Witness(place.witness), place.lease_s)
+        ghosts = Ghosts(lambda: place.url, place.witness, place.lease_s)
         webhook = place.receiver.url
         load = Load(place.url, tokens, clip, seed=0, cancels=0, webhook=webhook)
         load.start(8)
