@@ -81,6 +81,7 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(RUNGS), type=lambda text: text.split(","))
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--frames", type=int, default=17)
+    parser.add_argument("--size", default="256x128")
     parser.add_argument("--runs", type=int, default=1)
     options = parser.parse_args()
     pipeline = Pipeline.open(Settings(checkpoint="mini", device="cpu"))
@@ -92,7 +93,8 @@ def main() -> None:
     for name in options.only:
         pairs = [
             (run(pipeline, Rung(), plan, source), run(pipeline, RUNGS[name], plan, source))
-            for _ in range(options.runs)
+            # What is compiled stays so: the exact profile would be, from the second pair on.
+            for _ in range(1 if RUNGS[name].speed.compiled else options.runs)
         ]
         exact, ours = (min(runs, key=lambda one: one.seconds) for runs in zip(*pairs, strict=True))
         share, like = ours.seconds / exact.seconds, psnr(ours.frames, exact.frames)
@@ -100,12 +102,13 @@ def main() -> None:
         console.print(name, *cells, style="dim")
         shown.add_row(name, *cells)
     console.print(shown)
-    told = scene(PACKAGES, device=device_name(pipeline), plan=f"{plan.size}", **vars(options))
+    told = scene(PACKAGES, device=device_name(pipeline), **vars(options))
     console.print(told, markup=False, soft_wrap=True)
 
 
 def plan_of(pipeline: Pipeline, options: argparse.Namespace) -> Plan:
     """The sample restyled, with guidance, in two passes."""
+    size = Size(*map(int, options.size.split("x")))
     asked = {
         "prompt": "black-and-white video, film grain, rain",
         "video_url": "https://example.com/clip.mp4",
@@ -114,9 +117,9 @@ def plan_of(pipeline: Pipeline, options: argparse.Namespace) -> Plan:
         "match_video_length": False,
         "num_frames": options.frames,
         "num_inference_steps": options.steps,
-        "video_size": {"width": 256, "height": 128},
+        "video_size": {"width": size.width, "height": size.height},
     }
-    info = VideoInfo(size=Size(256, 128), fps=Fraction(25), duration_s=4, codec="h264")
+    info = VideoInfo(size=size, fps=Fraction(25), duration_s=4, codec="h264")
     request = VideoToVideoInput.model_validate(asked)
     return make_plan(request, info, pipeline.checkpoint, max_area=None)
 

@@ -157,6 +157,13 @@ class Settings(BaseSettings):
         None, description="A folder with the checkpoint's files; unset: below data_dir."
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs.")
+    ranks: int = Field(
+        1,
+        ge=1,
+        le=2,
+        description="Processes that a worker computes guidance in: with 2, a helper with the same "
+        "checkpoint computes one of a step's guesses, on the second GPU where there are GPUs.",
+    )
     max_area: int | None = Field(
         None,
         ge=64 * 64,

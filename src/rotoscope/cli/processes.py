@@ -71,13 +71,13 @@ def work(
     if tied:
         # Nobody reads what a library may print; a full pipe would stop the worker.
         os.dup2(STDERR, STDOUT)
-    from rotoscope.generation.pipeline import Pipeline
+    from rotoscope.generation.ranks import open_pipeline
     from rotoscope.worker.loop import DeviceLostError
     from rotoscope.worker.loop import work as run_worker
 
     try:
         with traces.sending("rotoscope-worker"):
-            run_worker(settings, Pipeline.open, stop)
+            run_worker(settings, open_pipeline, stop)
     except DeviceLostError as error:
         telemetry.logger().error("device_lost", reason=str(error))
         raise typer.Exit(Exit.DEVICE_LOST) from error

@@ -1,0 +1,103 @@
+"""What `mini` takes on this machine's processor, by stage: threads, memory layout, compiled, ranks.
+
+    python -m bench.cpu [--size 448x256] [--frames 49] [--runs 2] [--no-compiled]
+
+Wall seconds, the fastest of runs that take turns; PSNR is that of the pictures to the first row's.
+Two processes have a thread each, so they have what one process with two threads has. `compiled`
+takes a C++ compiler; its time does not count, as the code is kept.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from bench.generate import PACKAGES, Timed, clock, device_name, psnr, shortened
+from bench.ladder import plan_of, source_of
+from bench.scene import scene
+from rotoscope.generation.compiled import compile_blocks
+from rotoscope.generation.pipeline import Pipeline
+from rotoscope.generation.plan import Plan
+from rotoscope.generation.ranks import TwoRanks
+from rotoscope.media.clip import Frames
+from rotoscope.settings import Settings
+
+STAGES = ("text", "condition", "denoise", "upsample", "refine", "decode")
+
+
+def main() -> None:
+    options = read_options()
+    two = TwoRanks.start(Settings(checkpoint="mini", device="cpu", recall_bytes=0))
+    one = Pipeline(two.models)
+    plan = plan_of(one, options)
+    source = source_of(plan)
+
+    def threads(count: int, pipeline: Pipeline = one) -> Callable[[], Timed]:
+        def timed() -> Timed:
+            torch.set_num_threads(count)
+            return run(pipeline, plan, source)
+
+        return timed
+
+    ways = {"1 thread": threads(1), "2 threads": threads(2), "2 processes": threads(1, two)}
+    runs = [{name: way() for name, way in ways.items()} for _ in range(options.runs)]
+    fastest = {name: min((r[name] for r in runs), key=lambda timed: timed.total) for name in ways}
+    assert two.helper
+    two.helper.end()
+    with channels_last(one):
+        fastest["2 threads, channels last"] = best(threads(2), options.runs)
+    if not options.no_compiled:
+        compile_blocks(one.models.transformer, Path(tempfile.gettempdir()) / "rotoscope-compiled")
+        run(one, shortened(plan), source)
+        fastest["2 threads, compiled"] = best(threads(2), options.runs)
+    console = Console(highlight=False)
+    console.print(table(fastest))
+    told = scene(PACKAGES, device=device_name(one), **vars(options))
+    console.print(told, markup=False, soft_wrap=True)
+
+
+def read_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Seconds of a generation on the processor.")
+    for name, default in {"frames": 49, "steps": 20, "runs": 2}.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--size", default="448x256")
+    parser.add_argument("--no-compiled", action="store_true")
+    return parser.parse_args()
+
+
+def run(pipeline: Pipeline, plan: Plan, source: Frames | None) -> Timed:
+    with clock(pipeline.models.device) as stages:
+        made = pipeline.generate(plan, source, None, [], stages.report)
+    return stages.timed(made.clip.frames_THWC)
+
+
+def best(way: Callable[[], Timed], runs: int) -> Timed:
+    return min((way() for _ in range(runs)), key=lambda timed: timed.total)
+
+
+@contextmanager
+def channels_last(pipeline: Pipeline) -> Iterator[None]:
+    """Within this context the picture codec's weights are laid out channels last."""
+    vae = pipeline.models.vae
+    vae.to(memory_format=torch.channels_last_3d)
+    yield
+    vae.to(memory_format=torch.contiguous_format)
+
+
+def table(fastest: Mapping[str, Timed]) -> Table:
+    shown = Table("mini by", *STAGES, "s", "of the first", "PSNR dB")
+    first, *_ = fastest.values()
+    for name, timed in fastest.items():
+        seconds = (f"{timed.stages.get(stage, 0):.2f}" for stage in STAGES)
+        share, like = timed.total / first.total, psnr(timed.frames, first.frames)
+        shown.add_row(name, *seconds, f"{timed.total:.2f}", f"{share:.2f}", f"{like:.1f}")
+    return shown
+
+
+if __name__ == "__main__":
+    main()

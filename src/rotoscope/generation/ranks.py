@@ -1,0 +1,241 @@
+"""Guidance in two processes: a helper computes the first of a step's guesses.
+
+With guidance each step computes two guesses, which need nothing of each other. The helper
+(helper.py) has the same checkpoint, on the machine's second GPU if it has GPUs. It is told what to
+do by lines on its standard input, so that it ends with its worker; tensors go by torch.distributed,
+through the machine's memory: some megabytes a step. A helper that is lost is done without.
+
+    B  rows of the batch: the guesses of a step
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from rotoscope import telemetry
+from rotoscope.errors import OperatorError
+from rotoscope.generation.loras import Lora
+from rotoscope.generation.pipeline import Pipeline
+from rotoscope.generation.speed import Speed
+from rotoscope.settings import Settings
+
+log = telemetry.logger()
+
+WORKER, HELPER = 0, 1
+PATIENCE = timedelta(minutes=10)
+"""Longer than any step takes."""
+Forward = Callable[..., Any]
+
+
+class HelperLostError(Exception):
+    """The helper ended, or answers no more."""
+
+
+@contextmanager
+def reaching() -> Iterator[None]:
+    """Within this context what a pipe or torch.distributed raises means that the helper is lost."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise HelperLostError(str(error)) from error
+
+
+def open_pipeline(settings: Settings) -> Pipeline:
+    """The configured checkpoint, in as many processes as the operator asked for.
+
+    Raises:
+        OperatorError: It cannot be opened, here or by the helper.
+    """
+    return Pipeline.open(settings) if settings.ranks == 1 else TwoRanks.start(settings)
+
+
+class Helper:
+    """The other process, as its worker sees it."""
+
+    def __init__(self, settings: Settings) -> None:
+        shown = settings.model_dump(
+            mode="json", include={"data_dir", "checkpoint", "checkpoint_dir", "device"}
+        )
+        self._folder = tempfile.TemporaryDirectory(prefix="rotoscope-ranks-")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "rotoscope.generation.helper"],
+            env={
+                **os.environ,
+                "CUDA_VISIBLE_DEVICES": _second_gpu(),
+                "OMP_NUM_THREADS": str(half_of_threads()),
+                "ROTOSCOPE_RANKS": "1",
+            },
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.say({"settings": shown, "meet": f"{self._folder.name}/store"})
+
+    def meet(self) -> None:
+        """Wait until it has its checkpoint open.
+
+        Raises:
+            OperatorError: It ended before.
+        """
+        assert self._process.stdout  # noqa: S101 - opened as a pipe above
+        if not self._process.stdout.readline():
+            raise OperatorError("The helper for ROTOSCOPE_RANKS=2 ended; its log says why.")
+        join(f"{self._folder.name}/store", WORKER)
+
+    def say(self, words: Mapping[str, Any]) -> None:
+        assert self._process.stdin  # noqa: S101 - opened as a pipe above
+        self._process.stdin.write(json.dumps(words) + "\n")
+        self._process.stdin.flush()
+
+    @reaching()
+    def dress(self, loras: Sequence[Lora]) -> None:
+        """Have it use exactly these LoRAs from here on."""
+        files = [(str(lora.file.path), lora.file.scale) for lora in loras]
+        self.say({"do": "dress", "loras": files})
+
+    @reaching()
+    def ask(self, inputs: Mapping[str, Any]) -> None:
+        """Have it compute a row of the transformer."""
+        tensors = {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
+        plain = {name: value for name, value in inputs.items() if name not in tensors}
+        self.say({"do": "compute", "tensors": list(tensors), "plain": plain})
+        for tensor in tensors.values():
+            send(tensor, HELPER)
+
+    @reaching()
+    def answer(self) -> tuple[Tensor, Tensor]:
+        """The row's picture and sound, on the CPU."""
+        return receive(HELPER), receive(HELPER)
+
+    def end(self) -> None:
+        """Stop it, whatever it does: it keeps nothing."""
+        assert self._process.stdin  # noqa: S101 - opened as a pipe above
+        assert self._process.stdout  # noqa: S101 - likewise
+        self._process.kill()
+        self._process.wait()
+        with suppress(OSError):  # what it was not told any more
+            self._process.stdin.close()
+        self._process.stdout.close()
+        self._folder.cleanup()
+        dist.destroy_process_group()
+
+
+class TwoRanks(Pipeline):
+    """A pipeline whose transformer leaves a row of each batch of several to a helper."""
+
+    @classmethod
+    def start(cls, settings: Settings) -> "TwoRanks":
+        helper = Helper(settings)
+        alone = Pipeline.open(settings)
+        two = cls(alone.models, settings.memory, Speed.of(settings))
+        helper.meet()
+        two.helper = helper
+        torch.set_num_threads(half_of_threads())
+        return two
+
+    helper: Helper | None = None
+
+    @contextmanager
+    def _transformer_with(self, loras: Sequence[Lora]) -> Iterator[None]:
+        transformer = self.models.transformer
+        with super()._transformer_with(loras):
+            transformer.forward = partial(self._compute, transformer.forward, [*loras], [])
+            try:
+                yield
+            finally:
+                del transformer.forward
+
+    def _compute(
+        self, forward: Forward, loras: list[Lora], told: list[Helper], **inputs: Any
+    ) -> Any:
+        """The transformer's answer; `told` has the helper once it wears `loras`."""
+        helper, rows = self.helper, len(inputs["hidden_states"])
+        if helper is None or rows == 1:
+            return forward(**inputs)
+        try:
+            if not told:
+                helper.dress(loras)
+                told.append(helper)
+            helper.ask(first_row(inputs))
+            try:
+                here = forward(**later_rows(inputs))
+            finally:
+                # Read whatever happens here, or the next question would get it.
+                first = helper.answer()
+        except HelperLostError as error:
+            log.warning("helper_lost", reason=str(error))
+            helper.end()
+            self.helper = None
+            return forward(**inputs)
+        here.sample = torch.cat([first[0].to(here.sample), here.sample])
+        here.audio_sample = torch.cat([first[1].to(here.audio_sample), here.audio_sample])
+        return here
+
+
+def first_row(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """What the transformer is told of the first row, which is never the perturbed one."""
+    perturbing = {"perturbation_mask", "spatio_temporal_guidance_blocks"}
+    return {
+        name: value[:1] if isinstance(value, Tensor) else value
+        for name, value in inputs.items()
+        if name not in perturbing
+    }
+
+
+def later_rows(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value[1:] if isinstance(value, Tensor) else value for name, value in inputs.items()
+    }
+
+
+def join(store: str, rank: int) -> None:
+    """Meet the other process at a file; through loopback, since both are on this machine."""
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    dist.init_process_group(
+        "gloo", init_method=f"file://{store}", rank=rank, world_size=2, timeout=PATIENCE
+    )
+
+
+TYPES = (torch.float32, torch.bfloat16, torch.float16, torch.int64)
+MOST_SIDES = 8
+
+
+def send(tensor: Tensor, to: int) -> None:
+    """Its type and shape, then its numbers."""
+    head = torch.zeros(MOST_SIDES + 2, dtype=torch.int64)
+    head[0], head[1] = TYPES.index(tensor.dtype), tensor.dim()
+    head[2 : 2 + tensor.dim()] = torch.tensor(tensor.shape)
+    dist.send(head, to)
+    dist.send(tensor.cpu().contiguous(), to)
+
+
+def receive(source: int) -> Tensor:
+    """What `send` sent, on the CPU."""
+    head = torch.zeros(MOST_SIDES + 2, dtype=torch.int64)
+    dist.recv(head, source)
+    kind, sides, *shape = head.tolist()
+    tensor = torch.empty(shape[:sides], dtype=TYPES[kind])
+    dist.recv(tensor, source)
+    return tensor
+
+
+def half_of_threads() -> int:
+    """Of the threads that torch has here; the other process has the other half."""
+    return max(1, torch.get_num_threads() // 2)
+
+
+def _second_gpu() -> str:
+    """What the helper may see of the GPUs that this process sees."""
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "0,1").split(",")
+    return seen[1] if len(seen) > 1 else ""
