@@ -5,6 +5,7 @@ statement's text is read by the server once. A server that restarts costs its co
 under way raises `DatabaseAwayError`, the next statement gets a new connection. A statement that may
 be sent again is told so by `again`, and then outlasts a restart of some seconds.
 """
+# ruff: noqa: PLC0415 - the driver loads where it is used: a server without a database starts sooner
 
 import ssl
 import threading
@@ -12,13 +13,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pg8000.exceptions import DatabaseError, InterfaceError
-from pg8000.native import Connection, PreparedStatement
-
 from rotoscope.errors import DatabaseAwayError, OperatorError
+
+if TYPE_CHECKING:
+    from pg8000.exceptions import DatabaseError
+    from pg8000.native import Connection, PreparedStatement
 
 Row = dict[str, Any]
 Answer = TypeVar("Answer")
@@ -69,8 +71,8 @@ def is_postgres(url: str) -> bool:
 class Session:
     """One connection; used by one thread at a time."""
 
-    connection: Connection
-    prepared: dict[str, PreparedStatement] = field(default_factory=dict)
+    connection: "Connection"
+    prepared: dict[str, "PreparedStatement"] = field(default_factory=dict)
 
     def run(self, sql: str, **values: object) -> list[Row]:
         """Run one statement with named parameters (`:name`); its rows as dicts."""
@@ -87,6 +89,8 @@ class Session:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """What runs in this block is done together or not at all."""
+        from pg8000.exceptions import DatabaseError, InterfaceError
+
         self.script("BEGIN")
         try:
             yield
@@ -192,6 +196,8 @@ class Postgres:
             self._keep(session)
 
     def _take(self) -> Session:
+        from pg8000.native import Connection, DatabaseError
+
         with self._lock:
             if self._idle:
                 return self._idle.pop()
@@ -248,12 +254,12 @@ def connect_options(url: str) -> dict[str, Any]:
     return {**options, **address, "ssl_context": _tls(query)}
 
 
-def message_of(error: DatabaseError) -> str:
+def message_of(error: "DatabaseError") -> str:
     """The server's own sentence."""
     return str(_facts(error).get("M", error)).rstrip(".")
 
 
-def code_of(error: DatabaseError) -> str:
+def code_of(error: "DatabaseError") -> str:
     """The five characters of SQLSTATE; empty when there are none."""
     return str(_facts(error).get("C", ""))
 
@@ -275,6 +281,8 @@ def _tls(query: dict[str, str]) -> ssl.SSLContext | bool | None:
 @contextmanager
 def _telling() -> Iterator[None]:
     """Tell a server that is away, or will not now, from a statement that is wrong."""
+    from pg8000.exceptions import DatabaseError, InterfaceError
+
     try:
         yield
     except DatabaseError as error:
@@ -287,7 +295,7 @@ def _telling() -> Iterator[None]:
         raise DatabaseAwayError(reason, retry_after_s=RETRY_AFTER_S) from error
 
 
-def _facts(error: DatabaseError) -> dict[str, Any]:
+def _facts(error: "DatabaseError") -> dict[str, Any]:
     first = error.args[0] if error.args else {}
     return first if isinstance(first, dict) else {}
 
