@@ -11,6 +11,7 @@ import pytest
 from rotoscope.errors import OperatorError
 from rotoscope.jobs.job import State
 from rotoscope.jobs.sqlite import FILE_NAME, SqliteJobStore, steady_clock
+from rotoscope.jobs.store import Webhook
 from tests.jobs.conftest import ASKED, FAILURE, LEASE_S, claim, found, make_outcome, submit
 
 OpenHere = Callable[[], SqliteJobStore]
@@ -158,3 +159,29 @@ def test_a_clock_that_is_set_back_keeps_no_lease_alive(monkeypatch: pytest.Monke
     assert before <= clock() < before + hour_s / 2
     assert abs(clock() - real()) < hour_s / 2
     assert abs(steady_clock()() - time.time()) < hour_s / 2, "a new one begins anew"
+
+
+def test_a_restart_on_a_clock_that_was_set_back_waits_for_nothing(tmp_path: Path) -> None:
+    """Webhooks go out at once, and a lost worker's lease is over after one lease."""
+    now = NOW + 3600
+
+    def opened() -> SqliteJobStore:
+        return SqliteJobStore(tmp_path, lease_s=LEASE_S, max_attempts=2, clock=lambda: now)
+
+    with closing(opened()) as store:
+        for _ in range(3):
+            submit(store, webhook=Webhook("https://example.org/hook"))
+        for lease in (claim(store), claim(store)):
+            assert store.fail(lease.job.id, lease.token, FAILURE)
+        sent = store.take_delivery(LEASE_S)
+        lost = claim(store).job.id
+
+    now = NOW
+    with closing(opened()) as store:
+        taken = [store.take_delivery(LEASE_S), store.take_delivery(LEASE_S)]
+        assert sent
+        assert sent.id in {one.id for one in taken if one}
+        assert None not in taken
+        assert store.take_delivery(LEASE_S) is None
+        now += LEASE_S + 1
+        assert [job.id for job in store.reap()] == [lost]

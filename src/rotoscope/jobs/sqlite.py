@@ -52,6 +52,7 @@ class SqliteJobStore(JobTable):
             default_limit=default_limit,
         )
         self.database.write("extend_leases", lease_s=lease_s)
+        self.database.write("send_again")
         self.database.write("set_expiry", retention_s=retention_s)
 
 
