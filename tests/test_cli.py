@@ -12,11 +12,11 @@ from typer.testing import CliRunner, Result
 
 from rotoscope.cli import app
 from rotoscope.cli.children import BACKOFF_S, Child, reachable
-from rotoscope.cli.display import clock, detail, headline
 from rotoscope.cli.doctor import GB, Memory, checkpoint_finding
 from rotoscope.cli.keys import duration
 from rotoscope.cli.request import LocalLora, check_body, make_body
 from rotoscope.cli.run import default_name
+from rotoscope.client.display import clock, detail, headline
 from rotoscope.errors import InvalidInputError, OperatorError
 from rotoscope.generation.weights import CHECKPOINTS
 from rotoscope.keys import KeyStore

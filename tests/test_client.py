@@ -1,14 +1,30 @@
-"""The client against a server that answers from a script."""
+"""Both clients against a server that answers from a script."""
 
+import asyncio
+import inspect
+import io
 import json
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, get_type_hints
 
 import httpx2
 import pytest
 
-from rotoscope.client import ApiError, Client, NoResultError, UnreachableError
-from rotoscope.schema.input import MODEL_ID
+import rotoscope
+from rotoscope.client import (
+    ApiError,
+    AsyncClient,
+    Client,
+    Fields,
+    Finished,
+    InputError,
+    NoResultError,
+    UnreachableError,
+    WaitTimeoutError,
+)
+from rotoscope.schema.input import MODEL_ID, VideoToVideoInput
 from rotoscope.schema.output import Result, Status
 
 BASE = "http://server.test"
@@ -26,8 +42,39 @@ def result_of(word: str, **more: object) -> httpx2.Response:
     return httpx2.Response(200, json={"request_id": REQUEST, "status": word, **TIMES, **more})
 
 
+class InLoop:
+    """An AsyncClient whose methods are run to their end, one by one."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+        self._loop = asyncio.Runner()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.run(self._client.close())
+        self._loop.close()
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        async def done(*args: Any, **options: Any) -> Any:
+            made = getattr(self._client, name)(*args, **options)
+            return [one async for one in made] if inspect.isasyncgen(made) else await made
+
+        return lambda *args, **options: self._loop.run(done(*args, **options))
+
+
+@pytest.fixture(params=["Client", "AsyncClient"], autouse=True)
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every test is one of each."""
+    monkeypatch.setattr(Script, "kind", request.param)
+    return str(request.param)
+
+
 class Script:
     """Answers in order; keeps the requests and the pauses between them."""
+
+    kind: ClassVar[Literal["Client", "AsyncClient"]] = "Client"
 
     def __init__(self, *answers: httpx2.Response | Exception) -> None:
         self.answers = deque(answers)
@@ -42,13 +89,18 @@ class Script:
             raise answer
         return answer
 
-    def client(self, key: str | None = "secret", *, patience_s: float = 300) -> Client:
-        return Client(
-            BASE,
-            key,
-            patience_s=patience_s,
-            transport=httpx2.MockTransport(self.handle),
-            pause=self.pauses.append,
+    def client(self, key: str | None = "secret", *, patience_s: float = 300) -> Any:
+        transport = httpx2.MockTransport(self.handle)
+        if self.kind == "Client":
+            return Client(
+                BASE, key, patience_s=patience_s, transport=transport, pause=self.pauses.append
+            )
+
+        async def pause(seconds: float) -> None:
+            self.pauses.append(seconds)
+
+        return InLoop(
+            AsyncClient(BASE, key, patience_s=patience_s, transport=transport, pause=pause)
         )
 
 
@@ -84,12 +136,45 @@ def test_an_answer_that_is_not_the_servers_is_reported_as_such() -> None:
         client.status(REQUEST)
 
 
-def test_a_submit_is_sent_once() -> None:
-    """A lost answer does not say whether the job exists, so a second one could double it."""
-    script = Script(httpx2.ReadTimeout("slow"))
-    with script.client() as client, pytest.raises(UnreachableError, match=BASE):
+def test_a_lost_submit_is_sent_again_where_that_makes_no_second_job() -> None:
+    """The server lists a key's requests, so it is one that knows Idempotency-Key."""
+    page = httpx2.Response(200, json={"requests": [], "next_cursor": None})
+    accepted = httpx2.Response(200, json=SUBMITTED)
+    script = Script(httpx2.ReadTimeout("slow"), page, httpx2.Response(502), page, accepted)
+    with script.client() as client:
+        assert client.submit({}).request_id == REQUEST
+        script.answers.append(httpx2.Response(200, json=SUBMITTED))
         client.submit({})
-    assert len(script.requests) == 1
+    *sent, other = [one for one in script.requests if one.method == "POST"]
+    assert len({one.headers["idempotency-key"] for one in sent}) == 1
+    assert other.headers["idempotency-key"] != sent[0].headers["idempotency-key"]
+
+
+def test_a_lost_submit_is_sent_once_where_it_could_make_two_jobs() -> None:
+    """Another server of the same API may not know Idempotency-Key."""
+    script = Script(httpx2.ReadTimeout("slow"), httpx2.Response(404))
+    with script.client() as client, pytest.raises(UnreachableError, match="made twice") as lost:
+        client.submit({})
+    assert [one.method for one in script.requests] == ["POST", "GET"]
+    assert lost.value.sent
+
+
+def test_a_submit_that_was_never_sent_says_so() -> None:
+    script = Script(httpx2.ConnectError("refused"))
+    with script.client() as client, pytest.raises(UnreachableError, match=BASE) as error:
+        client.submit({})
+    assert not error.value.sent
+
+
+def test_a_submit_carries_its_options() -> None:
+    script = Script(httpx2.Response(200, json=SUBMITTED))
+    with script.client() as client:
+        client.submit(
+            {}, idempotency_key="k", webhook="https://h.test", priority="low", deadline_s=9
+        )
+    headers = script.requests[0].headers
+    names = ("idempotency-key", "x-webhook-url", "x-priority", "x-deadline-seconds")
+    assert [headers[name] for name in names] == ["k", "https://h.test", "low", "9"]
 
 
 def test_waiting_shows_every_status_and_gives_the_result() -> None:
@@ -214,3 +299,187 @@ def test_cancel_and_models_read_their_answers() -> None:
         assert client.cancel(REQUEST).outcome == "cancelled"
         assert client.models(search="ltx") == [{"model_id": MODEL_ID}]
     assert script.requests[1].url.params["search"] == "ltx"
+
+
+MEDIA = {"content_type": "video/mp4", "size": 1, "width": 8, "height": 8, "fps": "25"}
+MEDIA |= {"frames": 9, "duration_s": 0.36, "audio": False}
+UPLOADED = {"sha256": "0", "size": 4, "expires_at": "2026-01-01T00:00:00.000000+00:00"}
+
+
+def uploaded(name: str) -> httpx2.Response:
+    return httpx2.Response(200, json={"url": f"rotoscope://uploads/{name * 32}", **UPLOADED})
+
+
+def made() -> httpx2.Response:
+    return result_of("succeeded", output={"video": f"{BASE}/files/v.mp4"}, media=MEDIA)
+
+
+def test_run_sends_files_and_gives_the_result(tmp_path: Path, kind: str) -> None:
+    """A path, an open file and bytes become uploads; URLs, names and scales stay as they are."""
+    (tmp_path / "clip.mp4").write_bytes(b"clip")
+    (tmp_path / "style.safetensors").write_bytes(b"lora")
+    accepted = httpx2.Response(200, json=SUBMITTED)
+    uploads = [uploaded(name) for name in "abc"]
+    script = Script(*uploads, accepted, status_of("completed"), made())
+    seen: list[Status] = []
+    with script.client() as client:
+        result = client.run(
+            tmp_path / "clip.mp4",
+            "a drawing",
+            image=io.BytesIO(b"picture"),
+            loras=[(tmp_path / "style.safetensors", 0.5), "owner/name", {"path": "x", "scale": 2}],
+            progress=seen.append,
+            seed=7,
+        )
+        if kind == "Client":
+            script.answers.append(httpx2.Response(200, content=b"video"))
+            assert result.save(tmp_path / "out.mp4").read_bytes() == b"video"
+        else:
+            with pytest.raises(TypeError, match="download"):
+                result.save(tmp_path / "out.mp4")
+
+    for content, one in zip((b"clip", b"picture", b"lora"), script.requests[:3], strict=True):
+        assert content in one.content
+    body = json.loads(script.requests[3].content)
+    assert body.pop("loras") == [
+        {"path": f"rotoscope://uploads/{'c' * 32}", "scale": 0.5},
+        {"path": "owner/name"},
+        {"path": "x", "scale": 2},
+    ]
+    assert body == {
+        "prompt": "a drawing",
+        "video_url": f"rotoscope://uploads/{'a' * 32}",
+        "image_url": f"rotoscope://uploads/{'b' * 32}",
+        "seed": 7,
+    }
+    assert result.url == f"{BASE}/files/v.mp4"
+    assert [one.status for one in seen] == ["completed"]
+
+
+def test_a_server_without_uploads_gets_files_in_the_body() -> None:
+    accepted = httpx2.Response(200, json=SUBMITTED)
+    script = Script(httpx2.Response(404), accepted, status_of("completed"), made())
+    with script.client() as client:
+        client.run(b"clip", "a drawing")
+    body = json.loads(script.requests[1].content)
+    assert body["video_url"] == "data:application/octet-stream;base64,Y2xpcA=="
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"guidence_scale": 2}, "did you mean guidance_scale"),
+        ({"seed": "one"}, "seed: "),
+        ({"image": "none.png"}, "image_url: there is no file none.png"),
+        ({"loras": ["a"] * 11}, "loras: "),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_sent(wrong: dict[str, Any], told: str) -> None:
+    script = Script()
+    with script.client() as client, pytest.raises(InputError, match=told) as error:
+        client.run("https://h.test/v.mp4", "a drawing", **wrong)
+    assert error.value.detail
+    assert not script.requests
+
+
+def test_a_timeout_keeps_the_request() -> None:
+    accepted = httpx2.Response(200, json=SUBMITTED)
+    script = Script(accepted, status_of("in_progress"), status_of("completed"), made())
+    with script.client() as client:
+        with pytest.raises(WaitTimeoutError, match=REQUEST) as late:
+            client.run("https://h.test/v.mp4", "a drawing", timeout_s=0.1)
+        assert client.wait(late.value.request_id).status == "succeeded"
+
+
+def test_a_server_that_went_away_keeps_the_request() -> None:
+    script = Script(status_of("in_progress"), *[httpx2.ConnectError("refused")] * 3)
+    with script.client(patience_s=2) as client, pytest.raises(UnreachableError) as error:
+        client.wait(REQUEST)
+    assert error.value.request_id == REQUEST
+
+
+def test_a_run_that_failed_says_why() -> None:
+    failure = {"code": "video_too_short", "message": "No frame.", "retryable": False}
+    accepted = httpx2.Response(200, json=SUBMITTED)
+    script = Script(accepted, status_of("completed"), result_of("failed", error=failure))
+    with script.client() as client, pytest.raises(NoResultError, match="No frame") as error:
+        client.run("https://h.test/v.mp4", "a drawing")
+    assert error.value.request_id == REQUEST
+
+
+def stream_of(*statuses: httpx2.Response) -> httpx2.Response:
+    lines = [f"id: {n}\ndata: {one.text}\n\n" for n, one in enumerate(statuses, start=1)]
+    text = "retry: 1000\n\n: waiting\n\n" + "".join(lines)
+    return httpx2.Response(200, headers={"content-type": "text/event-stream"}, text=text)
+
+
+def test_events_are_heard_to_the_end() -> None:
+    """A stream that breaks off is taken up where it was; what is told twice is given once."""
+    queued, running = status_of("in_queue", queue_position=1), status_of("in_progress")
+    script = Script(
+        stream_of(queued, running),
+        httpx2.ConnectError("refused"),
+        httpx2.Response(503),
+        stream_of(running, status_of("completed")),
+    )
+    with script.client() as client:
+        told = [one.status for one in client.events(REQUEST)]
+    assert told == ["in_queue", "in_progress", "completed"]
+    assert script.requests[0].url == f"{BASE}/v1/requests/{REQUEST}/events"
+    assert script.requests[1].headers["last-event-id"] == "2"
+
+
+def test_without_events_the_status_is_asked() -> None:
+    """Each change once, as with events."""
+    running = [status_of("in_progress")] * 2
+    script = Script(httpx2.Response(404), *running, status_of("completed"))
+    with script.client() as client:
+        assert [one.status for one in client.events(REQUEST)] == ["in_progress", "completed"]
+
+
+def test_events_of_an_unknown_request_are_an_error() -> None:
+    body = {"error_code": 403001, "error_message": "Not yours."}
+    script = Script(httpx2.Response(403, json=body))
+    with script.client() as client, pytest.raises(ApiError, match="Not yours"):
+        list(client.events(REQUEST))
+
+
+def test_the_key_is_shown_to_its_server_alone(tmp_path: Path) -> None:
+    """A result may lie elsewhere."""
+    elsewhere = result_of("succeeded", output={"video": "https://cdn.test/v.mp4"})
+    script = Script(elsewhere, httpx2.Response(200, content=b"video"))
+    with script.client() as client:
+        client.download(client.result(REQUEST), tmp_path / "v.mp4")
+    assert [one.headers.get("authorization") for one in script.requests] == ["Bearer secret", None]
+
+
+def test_requests_are_listed_and_deleted() -> None:
+    page = httpx2.Response(200, json={"requests": [], "next_cursor": "next"})
+    script = Script(page, httpx2.Response(204))
+    with script.client() as client:
+        assert client.list(limit=5, status="failed").next_cursor == "next"
+        assert client.delete(REQUEST) is None
+    assert dict(script.requests[0].url.params) == {"limit": "5", "status": "failed"}
+    assert script.requests[1].method == "DELETE"
+
+
+def test_a_notebook_shows_the_video() -> None:
+    shown = Finished.model_validate_json(made().content)._repr_html_()
+    assert f'<video src="{BASE}/files/v.mp4" controls' in shown
+    failure = {"code": "x", "message": "<b>No</b>", "retryable": False}
+    failed = Finished.model_validate_json(result_of("failed", error=failure).content)
+    assert "&lt;b&gt;No" in failed._repr_html_()
+
+
+def test_typed_fields_are_the_published_ones() -> None:
+    """Name by name; those of `run`'s own arguments are apart."""
+    own = {"prompt", "video_url", "image_url", "loras"}
+    assert get_type_hints(Fields).keys() == VideoToVideoInput.model_fields.keys() - own
+
+
+def test_the_clients_are_at_the_top() -> None:
+    assert (rotoscope.Client, rotoscope.AsyncClient) == (Client, AsyncClient)
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = rotoscope.nothing
+    methods = {name for name in vars(Client) if not name.startswith("_")}
+    assert methods == {name for name in vars(AsyncClient) if not name.startswith("_")}

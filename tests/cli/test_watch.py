@@ -7,14 +7,13 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-import httpx2
 import pytest
 from rich.console import Console
 
 from rotoscope.cli.exits import Exit
 from rotoscope.cli.listing import Lister, table_of
 from rotoscope.cli.watch import JsonLines, Lines, LiveTable, Look, find, looks
-from rotoscope.client import UnreachableError
+from rotoscope.client import Client, UnreachableError
 from rotoscope.schema.output import Failure, Listed, Progress
 from tests.cli.conftest import PROGRESS, Rotoscope, Site
 from tests.journey.conftest import ROTOSCOPE
@@ -124,13 +123,13 @@ def test_watch_outlasts_a_server_that_goes_away(site: Site) -> None:
     with Lister(site.url, None) as lister:
         seen = looks(lister, 5)
         assert next(seen).trouble is None
-        there, lister._http = lister._http, httpx2.Client(base_url="http://127.0.0.1:9")
+        there, lister._client = lister._client, Client("http://127.0.0.1:9", patience_s=0)
         look = next(seen)
         assert look.trouble
         assert "does not answer" in look.trouble
         assert [one.request_id for one in look.requests] == [request]
-        lister._http.close()
-        lister._http = there
+        lister._client.close()
+        lister._client = there
         assert next(seen).trouble is None
     with Lister("http://127.0.0.1:9", None) as nobody, pytest.raises(UnreachableError):
         next(looks(nobody, 5))

@@ -4,20 +4,17 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Self
 
-import httpx2
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from rotoscope.cli.connection import LOCAL, AsJson, Key, ServerUrl, print_json
-from rotoscope.cli.display import clock, in_short
 from rotoscope.cli.say import interruptible
-from rotoscope.client import ApiError, UnreachableError
-from rotoscope.schema.output import AnyWord, ErrorBody, Listed, Page
+from rotoscope.client import Client
+from rotoscope.client.display import clock, in_short
+from rotoscope.schema.output import AnyWord, Listed, Page
 
-TIMEOUT_S = 30
 AT_ONCE = 1000
 """Most requests of one page."""
 LONGEST_WORD = len("in_progress")
@@ -26,18 +23,16 @@ STYLES = {"in_progress": "cyan", "succeeded": "green", "failed": "red", "cancell
 
 
 class Lister:
-    """The pages of one key's requests."""
+    """The pages of one key's requests; a server that is away is not waited for."""
 
     def __init__(self, server: str, key: str | None) -> None:
-        self._server = server
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx2.Client(base_url=server, headers=headers, timeout=TIMEOUT_S)
+        self._client = Client(server, key, patience_s=0)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._http.close()
+        self._client.close()
 
     def page(self, *, limit: int, status: AnyWord | None = None, cursor: str | None = None) -> Page:
         """Up to `limit` requests, at most AT_ONCE.
@@ -46,21 +41,12 @@ class Lister:
             ApiError: The server refuses.
             UnreachableError: It does not answer.
         """
-        query = {"limit": limit, "status": status, "cursor": cursor}
-        given = {name: value for name, value in query.items() if value is not None}
-        try:
-            answer = self._http.get("/v1/requests", params=given)
-        except httpx2.TransportError as error:
-            reason = str(error) or type(error).__name__
-            raise UnreachableError(f"{self._server} does not answer ({reason}).") from error
-        if answer.is_error:
-            raise ApiError(answer.status_code, _told(answer))
-        return Page.model_validate_json(answer.content, extra="ignore")
+        return self._client.list(limit=limit, status=status, cursor=cursor)
 
     def newest(
         self, *, limit: int, status: AnyWord | None = None, cursor: str | None = None
     ) -> Page:
-        """Up to `limit` requests, from as many pages as it takes."""
+        """Up to `limit` requests, from as many pages as it takes; raises as `page` does."""
         found: list[Listed] = []
         while True:
             missing = min(limit - len(found), AT_ONCE)
@@ -139,15 +125,6 @@ def _age(seconds: float) -> str:
         if seconds >= unit_s:
             return f"{seconds // unit_s:.0f}{unit}"
     return f"{max(0.0, seconds):.0f}s"
-
-
-def _told(answer: httpx2.Response) -> ErrorBody:
-    """What the server said, or what can be said when a proxy answered in its place."""
-    try:
-        return ErrorBody.model_validate_json(answer.content, extra="ignore")
-    except ValidationError:
-        sentence = f"{answer.request.url} answered {answer.status_code} {answer.reason_phrase}."
-        return ErrorBody(error_code=answer.status_code * 1000, error_message=sentence)
 
 
 def changed(before: Sequence[Listed], after: Sequence[Listed]) -> Iterator[Listed]:

@@ -6,13 +6,13 @@ from typing import Annotated, Any
 import typer
 
 from rotoscope.cli.connection import LOCAL, AsJson, Key, RequestId, ServerUrl, connect, print_json
-from rotoscope.cli.display import display_on, headline, in_short
 from rotoscope.cli.exits import Exit
 from rotoscope.cli.place import Place
 from rotoscope.cli.request import make_body, with_input_options
 from rotoscope.cli.say import complain, err, interruptible, note, tell_warnings
 from rotoscope.cli.sending import InputJson, Loras, Pairs, Video, check, send
 from rotoscope.client import Client
+from rotoscope.client.display import display_on, headline, in_short
 from rotoscope.schema.output import Result, Status
 
 LONG_PATIENCE_S = 300.0

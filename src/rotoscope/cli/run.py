@@ -12,7 +12,6 @@ import typer
 from rotoscope.cli.again import differences, objections, read_manifest, request_of
 from rotoscope.cli.configuration import CheckpointName, read_settings
 from rotoscope.cli.connection import Key, print_json
-from rotoscope.cli.display import display_on
 from rotoscope.cli.exits import Exit
 from rotoscope.cli.place import Place, UnforeseenError, place_for
 from rotoscope.cli.request import is_local, make_body, with_input_options
@@ -20,6 +19,7 @@ from rotoscope.cli.requests import end_without_video
 from rotoscope.cli.say import complain, err, interruptible, note, tell_warnings
 from rotoscope.cli.sending import InputJson, Loras, Pairs, Video, check, send
 from rotoscope.client import Client
+from rotoscope.client.display import display_on
 from rotoscope.errors import InternalError
 from rotoscope.schema.output import Manifest, Result
 from rotoscope.settings import Settings

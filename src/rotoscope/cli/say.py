@@ -7,9 +7,9 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from rotoscope.cli.display import adjustment
 from rotoscope.cli.exits import Exit
 from rotoscope.client import ApiError
+from rotoscope.client.display import adjustment
 from rotoscope.schema.output import Adjustment
 
 err = Console(stderr=True, highlight=False)

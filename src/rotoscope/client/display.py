@@ -1,7 +1,9 @@
 """What a person sees while a job runs: a live bar on a terminal, plain lines elsewhere."""
 
-from collections.abc import Iterator
-from typing import Protocol, Self
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any, Protocol, Self
 
 from rich import progress as bars
 from rich.console import Console
@@ -18,7 +20,24 @@ class Display(Protocol):
 
 
 def display_on(console: Console) -> Display:
-    return Bar(console) if console.is_terminal else Lines(console)
+    # In a notebook a bar is a widget, which takes a package that not everybody has.
+    widgets = console.is_jupyter and find_spec("ipywidgets") is not None
+    return Bar(console) if console.is_terminal or widgets else Lines(console)
+
+
+@contextmanager
+def shown(
+    progress: bool | Callable[[Status], Any],  # noqa: FBT001 - as `run` was given it
+) -> Iterator[Callable[[Status], Any] | None]:
+    """What is told each status: what was given, or a display where somebody may look."""
+    console = Console(stderr=True)
+    if callable(progress):
+        yield progress
+    elif progress and (console.is_terminal or console.is_jupyter):
+        with display_on(console) as display:
+            yield display.show
+    else:
+        yield None
 
 
 class Bar:
