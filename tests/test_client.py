@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import io
 import json
+import sys
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from rotoscope.client import (
     UnreachableError,
     WaitTimeoutError,
 )
+from rotoscope.client.display import shown
 from rotoscope.schema.input import MODEL_ID, VideoToVideoInput
 from rotoscope.schema.output import Result, Status
 
@@ -483,3 +485,22 @@ def test_the_clients_are_at_the_top() -> None:
         _ = rotoscope.nothing
     methods = {name for name in vars(Client) if not name.startswith("_")}
     assert methods == {name for name in vars(AsyncClient) if not name.startswith("_")}
+
+
+def test_progress_is_shown_where_somebody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bar on a terminal, nothing in a script's log, and a function of one's own anywhere."""
+    seen: list[Status] = []
+    with shown(seen.append) as listener:
+        assert listener == seen.append
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with shown(progress=True) as listener:
+        assert listener is None
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    terminal = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with shown(progress=True) as listener:
+        assert listener
+        listener(Status.model_validate_json(status_of("in_queue", queue_position=3).content))
+    assert "position 3" in terminal.getvalue()
+    with shown(progress=False) as listener:
+        assert listener is None
