@@ -164,6 +164,11 @@ class Settings(BaseSettings):
         description="Processes that a worker computes guidance in: with 2, a helper with the same "
         "checkpoint computes one of a step's guesses, on the second GPU where there are GPUs.",
     )
+    overlap: bool | None = Field(
+        None,
+        description="Fetch and read the next job, and encode and store the last one, while a job "
+        "is generated; unset: where the model runs on a GPU.",
+    )
     max_area: int | None = Field(
         None,
         ge=64 * 64,

@@ -7,6 +7,7 @@ who notes each start.
 import multiprocessing
 import os
 import tempfile
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -52,9 +53,11 @@ def _watch(witness: Witness) -> None:
     do_job = loop.do_job
     name = str(os.getpid())
 
-    def watched(job: Assignment, bench: Bench, folder: Path, stop: Stop) -> None:
+    def watched(
+        job: Assignment, bench: Bench, folder: Path, stop: Stop, give_way: Callable[[], None]
+    ) -> None:
         witness.note("start", job.request_id, job.attempt, name)
-        do_job(job, bench, folder, stop)
+        do_job(job, bench, folder, stop, give_way)
         witness.note("end", job.request_id, job.attempt, name)
 
     loop.do_job = watched

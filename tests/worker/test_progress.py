@@ -125,6 +125,43 @@ def test_no_speed_gives_no_time() -> None:
     assert seconds_left(10, 0.5, 0.25) == 5
 
 
+@pytest.mark.parametrize(
+    ("step_s", "behind"), [(1.0, "refine 2"), (15.0, "decode 3"), (99.0, "decode 4")]
+)
+def test_a_job_gives_way_in_its_last_part_if_that_is_short(step_s: float, behind: str) -> None:
+    """By share and by its own speed; at the latest when it has done with the model."""
+    calls: list[str] = []
+    clock, told = Clock(), ["nothing"]
+    report = Report(None, clock, give_way=lambda: calls.append(told[-1]))
+    for name in whole_job(report):
+        told.append(name)
+        clock.now += step_s
+
+    assert calls[0] == behind
+
+
+def test_waiting_for_the_model_is_a_stage_that_says_nothing_of_its_speed() -> None:
+    """It stands behind what came before it, and moves no bar."""
+    report, clock = make_report()
+    report.begin("fetch")
+    report.begin("read")
+    report.follow({"preprocess": 10.0, **COSTS}, ())
+    report.step("preprocess", 4, 4)
+    assert report.progress
+    before = report.progress.fraction
+    report.wait()
+    assert (report.progress.stage, report.progress.fraction) == ("wait", before)
+    assert report.progress.stages[1:5] == ["read", "preprocess", "wait", "text"]
+
+    clock.now += 500.0
+    report.step("text", 0, 4)
+    clock.now += 10.0
+    report.step("text", 4, 4)
+    assert report.seconds()["wait"] == 500
+    assert report.progress.eta_s
+    assert report.progress.eta_s < 200
+
+
 def test_each_stage_is_timed() -> None:
     """Seconds add up per stage, over all visits, to the total."""
     report, clock = make_report()

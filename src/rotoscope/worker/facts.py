@@ -16,8 +16,12 @@ Numbers = Mapping[str, str | int | float]
 def facts_of(checkpoint: Checkpoint, settings: Settings) -> Facts:
     """A function that answers the facts as they are when it is called."""
     fixed = {"version": __version__, "checkpoint": checkpoint.name}
-    on_gpu = settings.device != "cpu" and torch.cuda.is_available()
+    on_gpu = is_on_gpu(settings)
     return partial(_gpu_facts, fixed) if on_gpu else partial(dict, fixed, device="cpu")
+
+
+def is_on_gpu(settings: Settings) -> bool:
+    return settings.device != "cpu" and torch.cuda.is_available()
 
 
 def _gpu_facts(fixed: Numbers) -> Numbers:

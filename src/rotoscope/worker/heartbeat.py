@@ -1,4 +1,4 @@
-"""A thread that keeps a job's lease while the main thread computes, and passes progress on."""
+"""A thread that keeps a job's lease while its own thread computes, and passes progress on."""
 
 from io import BytesIO
 from threading import Event, Thread

@@ -4,24 +4,29 @@ Their files are in its cache and in the machine's memory, so that another job wi
 starts without asking anyone for them.
 """
 
+from threading import Lock
+
 MOST = 8
 
 
 class Held:
-    """Affinities, the one used last at the end."""
+    """Affinities, the one used last at the end; safe to use from any thread."""
 
     def __init__(self) -> None:
+        self._lock = Lock()
         self._sets: dict[str, None] = {}
 
     @property
     def sets(self) -> tuple[str, ...]:
-        return tuple(self._sets)
+        with self._lock:
+            return tuple(self._sets)
 
     def note(self, affinity: str) -> None:
-        """A job of this affinity ran here; a job without LoRAs has none."""
+        """A job of this affinity is run here; a job without LoRAs has none."""
         if not affinity:
             return
-        self._sets.pop(affinity, None)
-        self._sets[affinity] = None
-        if len(self._sets) > MOST:
-            del self._sets[next(iter(self._sets))]
+        with self._lock:
+            self._sets.pop(affinity, None)
+            self._sets[affinity] = None
+            if len(self._sets) > MOST:
+                del self._sets[next(iter(self._sets))]

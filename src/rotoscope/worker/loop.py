@@ -9,6 +9,7 @@ import gc
 import os
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from structlog.contextvars import bound_contextvars
@@ -18,7 +19,7 @@ from rotoscope.errors import JobError, LeaseLostError, OperatorError
 from rotoscope.schema.worker import Assignment
 from rotoscope.settings import Settings
 from rotoscope.worker.api import RefusedError, ServerAwayError, WorkerApi
-from rotoscope.worker.facts import facts_of
+from rotoscope.worker.facts import facts_of, is_on_gpu
 from rotoscope.worker.failure import failure_of, leaves_device_unusable
 from rotoscope.worker.folders import job_folder, workspace
 from rotoscope.worker.heartbeat import Heartbeat
@@ -38,7 +39,7 @@ class DeviceLostError(OperatorError):
 
 
 def work(settings: Settings, open_model: Callable[[Settings], Model], stop: Stop) -> None:
-    """Do jobs until `stop`.
+    """Do jobs until `stop`, two at a time where they overlap.
 
     Raises:
         OperatorError: The checkpoint cannot run here, or the server refuses the key.
@@ -47,6 +48,9 @@ def work(settings: Settings, open_model: Callable[[Settings], Model], stop: Stop
     with workspace() as folder, connect(settings, stop) as api:
         model = open_model(settings)
         api.facts = facts_of(model.checkpoint, settings)
+        # The model and the libraries stay: collecting garbage after a job need not look at them.
+        gc.collect()
+        gc.freeze()
         stop.ready()
         log.info("worker_ready", server=settings.server_url, checkpoint=model.checkpoint.name)
         do_jobs(Bench(model, api, settings), folder, stop)
@@ -61,24 +65,58 @@ def connect(settings: Settings, stop: Stop) -> WorkerApi:
 
 
 def do_jobs(bench: Bench, folder: Path, stop: Stop) -> None:
-    held = Held()
-    while not stop.draining:
-        try:
-            job = bench.api.claim(loaded=held.sets)
-        except ServerAwayError as error:
-            log.warning("server_away", reason=str(error))
-            stop.wait(PAUSE_WHEN_AWAY_S)
-            continue
-        if job:
-            with bound_contextvars(request_id=job.request_id, attempt=job.attempt):
-                do_job(job, bench, folder, stop)
-            held.note(job.affinity)
+    """The jobs of all lanes until `stop`; what ends a lane by an error comes out here."""
+    lanes, held = 2 if overlaps(bench.settings) else 1, Held()
+    with ThreadPoolExecutor(lanes, thread_name_prefix="lane") as pool:
+        ends = [pool.submit(do_lane, bench, folder, stop, held) for _ in range(lanes)]
+    for end in ends:
+        end.result()
 
 
-def do_job(job: Assignment, bench: Bench, folder: Path, stop: Stop) -> None:
-    """Run one job to one of its ends; nothing of it stays, whatever happens."""
+def overlaps(settings: Settings) -> bool:
+    """Whether a job is fetched and read, or encoded and stored, while another is generated."""
+    return is_on_gpu(settings) if settings.overlap is None else settings.overlap
+
+
+def do_lane(bench: Bench, folder: Path, stop: Stop, held: Held) -> None:
+    """One job after the other until `stop`; an error ends the other lane as well."""
+    try:
+        while True:
+            with bench.turns.claiming() as turn:
+                if stop.draining or bench.turns.broken:
+                    return
+                if job := claim(bench, stop, held):
+                    held.note(job.affinity)
+                    with bound_contextvars(request_id=job.request_id, attempt=job.attempt):
+                        do_job(job, bench, folder, stop, give_way=turn.over)
+    except BaseException:
+        stop.end()
+        raise
+
+
+def claim(bench: Bench, stop: Stop, held: Held) -> Assignment | None:
+    """The next job, if there is one for now."""
+    try:
+        return bench.api.claim(loaded=held.sets)
+    except ServerAwayError as error:
+        log.warning("server_away", reason=str(error))
+        stop.wait(PAUSE_WHEN_AWAY_S)
+        return None
+
+
+def do_job(
+    job: Assignment,
+    bench: Bench,
+    folder: Path,
+    stop: Stop,
+    give_way: Callable[[], None] = lambda: None,
+) -> None:
+    """Run one job to one of its ends; nothing of it stays, whatever happens.
+
+    `give_way` is called, maybe often, once the job has nearly done with the model.
+    """
     log.info("job_claimed")
-    report = Report(stop.event)
+    report = Report(stop.event, give_way=give_way)
     report.warn(job.warnings)
     with job_folder(folder) as own, Heartbeat(job, bench.api, report):
         try:
@@ -89,8 +127,6 @@ def do_job(job: Assignment, bench: Bench, folder: Path, stop: Stop) -> None:
             log.warning("job_left_to_its_lease", reason=str(error))
         finally:
             traces.attempted(job.request_id, job.attempt, WORKER_ID, report.seconds())
-    # A failed generation's tensors hang in cycles of frames until they are collected.
-    gc.collect()
 
 
 def finish(job: Assignment, bench: Bench, folder: Path, report: Report) -> None:

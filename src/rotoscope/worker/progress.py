@@ -7,7 +7,7 @@ the run when the lease is lost or the worker is told to end.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from threading import Event
 from typing import Self
@@ -22,6 +22,11 @@ from rotoscope.schema.output import Adjustment, Progress
 # moves at all while a video is fetched says more than an exact one.
 OPENING = {"fetch": 0.01, "read": 0.02}
 CLOSING = {"encode": 0.02, "store": 0.01}
+WAIT = "wait"
+"""The stage of a job that is ready for the model while another one has it."""
+LAST_PART, SOON_S = 0.8, 15.0
+"""A job has nearly done with the model when this share of it is done, and by its speed so far no
+more than these seconds are left."""
 Picture = npt.NDArray[np.uint8]
 """Height x width x RGB."""
 
@@ -55,6 +60,15 @@ class Course:
     def stages(self) -> list[str]:
         return list(self.shares)
 
+    def with_wait(self, after: str | None) -> Self:
+        """With a wait, which is no work, behind the stage `after`."""
+        shares: dict[str, float] = {}
+        for stage, share in self.shares.items():
+            shares[stage] = share
+            if stage == after:
+                shares[WAIT] = 0.0
+        return replace(self, shares=shares)
+
     def fraction(self, stage: str, step: int, steps: int) -> float:
         """Share of the job that is done when `step` of `steps` of this stage are."""
         before = sum(self.shares[name] for name in takewhile(lambda s: s != stage, self.shares))
@@ -70,8 +84,13 @@ class Report:
     """What a run says about itself. One thread writes, others may read at any time."""
 
     def __init__(
-        self, stopping: Event | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        stopping: Event | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        give_way: Callable[[], None] = lambda: None,
     ) -> None:
+        """`give_way` is called, maybe often, once the job has nearly done with the model."""
         self.changed = Event()
         self.preview: str | None = None
         """The key of the last picture that was stored; the heartbeat sets it."""
@@ -80,6 +99,7 @@ class Report:
         self.warnings: tuple[Adjustment, ...] = ()
         self._stopping = stopping or Event()
         self._clock = clock
+        self._give_way = give_way
         self._abort: RotoscopeError | None = None
         self._course = Course.around(UNPLANNED)
         self._seconds: dict[str, float] = {}
@@ -104,8 +124,16 @@ class Report:
             CancelAskedError: Its owner cancelled it.
             StoppedError: The worker was told to end, and there is no finished clip to save.
         """
-        self._check(finished=stage in CLOSING)
+        self.check(finished=stage in CLOSING)
         self._tell(stage, 0, 1)
+        if stage in CLOSING:
+            self._give_way()
+
+    def wait(self) -> None:
+        """The job has to wait for the model; its speed is measured from the next step on."""
+        self._course = self._course.with_wait(self._stage)
+        self._tell(WAIT, 0, 1)
+        self._model_since, self._model_from = None, self._fraction(WAIT, 0, 1)
 
     def follow(self, costs: Mapping[str, float], warnings: tuple[Adjustment, ...]) -> None:
         """The plan is made: from here on the model's stages and the adjustments are known."""
@@ -121,7 +149,7 @@ class Report:
 
     def step(self, stage: str, done: int, steps: int) -> None:
         """The model finished a step; raises as `begin` does, which ends the generation."""
-        self._check()
+        self.check()
         if self._model_since is None:
             self._model_since = self._clock()
         self._tell(stage, done, steps)
@@ -145,7 +173,8 @@ class Report:
         self._clock_stage(self._stage)
         return {**self._seconds, "total": self._clock() - self._started}
 
-    def _check(self, *, finished: bool = False) -> None:
+    def check(self, *, finished: bool = False) -> None:
+        """Raises as `begin` does; `finished` says that there is a clip to save."""
         if self._abort:
             raise self._abort
         if self._stopping.is_set() and not finished:
@@ -154,15 +183,18 @@ class Report:
     def _tell(self, stage: str, step: int, steps: int) -> None:
         self._clock_stage(stage)
         fraction = self._fraction(stage, step, steps)
+        eta_s = self._eta(fraction)
         self._progress = Progress(
             stage=stage,
             stages=self._course.stages,
             step=step,
             steps=steps,
             fraction=round(fraction, 4),
-            eta_s=self._eta(fraction),
+            eta_s=eta_s,
         )
         self.changed.set()
+        if fraction >= LAST_PART and eta_s is not None and eta_s <= SOON_S:
+            self._give_way()
 
     def _clock_stage(self, stage: str | None) -> None:
         now = self._clock()

@@ -4,7 +4,8 @@ Errors leave this file as they are; loop.py turns them into the job's end.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -31,6 +32,7 @@ from rotoscope.worker.api import WorkerApi
 from rotoscope.worker.inputs import Fetcher, InputFile, Inputs, fetch_inputs
 from rotoscope.worker.manifest import manifest_of
 from rotoscope.worker.progress import Report
+from rotoscope.worker.turns import Turns
 
 
 class Model(Protocol):
@@ -40,7 +42,7 @@ class Model(Protocol):
     def checkpoint(self) -> Checkpoint: ...
 
     def admit(self, plan: Plan, /) -> object:
-        """Raises OutOfMemoryError where `plan` cannot fit."""
+        """Raises OutOfMemoryError where `plan` cannot fit; `generate` does so too."""
 
     def generate(  # noqa: PLR0913, PLR0917 - each is something else
         self,
@@ -61,6 +63,7 @@ class Bench:
     model: Model
     api: WorkerApi
     settings: Settings
+    turns: Turns = field(default_factory=Turns)
 
 
 def run(job: Assignment, bench: Bench, folder: Path, report: Report) -> Outcome:
@@ -70,15 +73,16 @@ def run(job: Assignment, bench: Bench, folder: Path, report: Report) -> Outcome:
     report.begin("read")
     info = probe(inputs.video.path)
     plan = decide(job.input, info, inputs, bench)
-    bench.model.admit(plan)
+    bench.turns.unless_busy(partial(bench.model.admit, plan))
     report.follow(plan.costs, plan.warnings)
     source = read_source(inputs.video, plan)
     control = draw_control(source, plan, bench, report)
     image = read_image(inputs.image, plan)
     shown = control.frames_THWC if control else source
-    made = bench.model.generate(
-        plan, shown, image, inputs.loras, report.step, watch(report, bench.settings)
-    )
+    with bench.turns.model(report):
+        made = bench.model.generate(
+            plan, shown, image, inputs.loras, report.step, watch(report, bench.settings)
+        )
     report.warn(made.warnings)
     report.begin("encode")
     encoded = encode_as_asked(made.clip, job.input, folder)

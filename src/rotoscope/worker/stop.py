@@ -48,6 +48,11 @@ class Stop:
         self._draining.set()
         Thread(target=self._give_time, name="drain", daemon=True).start()
 
+    def end(self) -> None:
+        """Claim nothing more, and hand running jobs back at their next step."""
+        self.event.set()
+        self._draining.set()
+
     def listen(self, *, tied: bool) -> None:
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, signal.SIG_IGN if tied else self._on_signal)
@@ -73,15 +78,11 @@ class Stop:
             if word == "drain":
                 self.drain()
             else:
-                self._end()
+                self.end()
 
     def _give_time(self) -> None:
         if not self.event.wait(self._drain_s):
-            self._end()
-
-    def _end(self) -> None:
-        self.event.set()
-        self._draining.set()
+            self.end()
 
     def _await_end_of_input(self) -> None:
         while os.read(STDIN, 4096):
