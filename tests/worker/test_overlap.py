@@ -235,7 +235,7 @@ def test_no_job_is_claimed_before_the_last_part_of_another(
     place.work(job("a"))
 
     before = [claims for fraction, claims in seen if fraction < LAST_PART]
-    assert len(before) > 4
+    assert before
     assert set(before) == {1}
 
 

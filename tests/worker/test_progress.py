@@ -126,16 +126,24 @@ def test_no_speed_gives_no_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("step_s", "behind"), [(1.0, "refine 2"), (15.0, "decode 3"), (99.0, "decode 4")]
+    ("read_s", "step_s", "behind"),
+    [
+        (1.0, 1.0, "refine 1"),  # twice the two seconds that it took to be read
+        (0.1, 1.0, "decode 4"),  # less than a step: the end of the model is soon enough
+        (99.0, 15.0, "decode 3"),  # never more than 15 seconds
+        (99.0, 1.0, "denoise 2"),  # never in the first half
+    ],
 )
-def test_a_job_gives_way_in_its_last_part_if_that_is_short(step_s: float, behind: str) -> None:
-    """By share and by its own speed; at the latest when it has done with the model."""
+def test_a_job_gives_way_when_the_next_can_be_read_in_the_rest(
+    read_s: float, step_s: float, behind: str
+) -> None:
+    """By its own speed; at the latest when it has done with the model."""
     calls: list[str] = []
     clock, told = Clock(), ["nothing"]
     report = Report(None, clock, give_way=lambda: calls.append(told[-1]))
     for name in whole_job(report):
         told.append(name)
-        clock.now += step_s
+        clock.now += read_s if name in {"fetch", "read"} else step_s
 
     assert calls[0] == behind
 

@@ -24,9 +24,10 @@ OPENING = {"fetch": 0.01, "read": 0.02}
 CLOSING = {"encode": 0.02, "store": 0.01}
 WAIT = "wait"
 """The stage of a job that is ready for the model while another one has it."""
-LAST_PART, SOON_S = 0.8, 15.0
-"""A job has nearly done with the model when this share of it is done, and by its speed so far no
-more than these seconds are left."""
+BEFORE_THE_MODEL = (*OPENING, "preprocess")
+LAST_PART, AHEAD, MOST_AHEAD_S = 0.5, 2.0, 15.0
+"""A job has nearly done with the model when it is in this part of its course, and by its speed has
+no more left than so many times what came before the model; or no more than so many seconds."""
 Picture = npt.NDArray[np.uint8]
 """Height x width x RGB."""
 
@@ -193,8 +194,13 @@ class Report:
             eta_s=eta_s,
         )
         self.changed.set()
-        if fraction >= LAST_PART and eta_s is not None and eta_s <= SOON_S:
+        if fraction >= LAST_PART and eta_s is not None and eta_s <= self._ahead_s():
             self._give_way()
+
+    def _ahead_s(self) -> float:
+        """How long before its end the next job, if it is like this one, has to be claimed."""
+        before_s = sum(self._seconds.get(stage, 0.0) for stage in BEFORE_THE_MODEL)
+        return min(MOST_AHEAD_S, AHEAD * before_s)
 
     def _clock_stage(self, stage: str | None) -> None:
         now = self._clock()
