@@ -6,8 +6,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from rotoscope.cli.exits import Exit
@@ -138,7 +140,7 @@ def test_watch_outlasts_a_server_that_goes_away(site: Site) -> None:
 def test_a_live_table_is_drawn_again_in_place() -> None:
     """With stage, step, share and time left, at fixed columns; trouble is told below."""
     console = Console(width=100, height=20, force_terminal=True, highlight=False)
-    with console.capture() as drawn, LiveTable(console) as view:
+    with console.capture() as drawn, LiveTable(console, lambda _: None) as view:
         view.show(Look([listed("a", "in_queue")], NOW))
         running = listed("a", "in_progress", started_at=NOW, progress=Progress(**PROGRESS))
         view.show(Look([running], NOW + timedelta(seconds=5), trouble="It does not answer."))
@@ -147,6 +149,30 @@ def test_a_live_table_is_drawn_again_in_place() -> None:
     assert "denoise 34%, step 3/8, 0:12 left" in last
     assert "It does not answer. Trying again." in last
     assert "0:05" in last
+
+
+def test_a_live_table_shows_how_a_request_looks_so_far() -> None:
+    """Each picture is fetched once; what is no picture is left out."""
+    with BytesIO() as file:
+        Image.new("RGB", (64, 32), (255, 0, 0)).save(file, "PNG")
+        pictures = [file.getvalue(), b"no picture"]
+    console = Console(width=100, height=40, force_terminal=True, color_system="truecolor")
+    fetched: list[Listed] = []
+
+    def fetch(one: Listed) -> bytes:
+        fetched.append(one)
+        return pictures[len(fetched) - 1]
+
+    def look(url: str) -> Look:
+        progress = Progress(**PROGRESS | {"preview": url})
+        return Look([listed("a", "in_progress", started_at=NOW, progress=progress)], NOW)
+
+    with console.capture() as drawn, LiveTable(console, fetch) as view:
+        view.show(look("http://h/1"))
+        view.show(look("http://h/1"))
+        view.show(look("http://h/2"))
+    assert len(fetched) == 2
+    assert drawn.get().count("38;2;255;0;0;48;2;255;0;0m\u2580") == 2 * 48 * 12
 
 
 def test_a_steady_table_keeps_its_columns() -> None:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from rotoscope.cli.connection import LOCAL, AsJson, Key, ServerUrl, print_json
 from rotoscope.cli.say import interruptible
-from rotoscope.client import Client
+from rotoscope.client import ApiError, Client, UnreachableError
 from rotoscope.client.display import clock, in_short
 from rotoscope.schema.output import AnyWord, Listed, Page
 
@@ -42,6 +42,13 @@ class Lister:
             UnreachableError: It does not answer.
         """
         return self._client.list(limit=limit, status=status, cursor=cursor)
+
+    def preview(self, one: Listed) -> bytes | None:
+        """How a running request looks so far, if that can be had."""
+        try:
+            return self._client.preview(one)
+        except (ApiError, UnreachableError):
+            return None
 
     def newest(
         self, *, limit: int, status: AnyWord | None = None, cursor: str | None = None

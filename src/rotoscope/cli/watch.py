@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Protocol, Self
@@ -14,11 +14,13 @@ from rich.text import Text
 
 from rotoscope.cli.connection import LOCAL, Key, ServerUrl, print_json
 from rotoscope.cli.listing import Lister, changed, table_of, what_of
+from rotoscope.cli.picture import half_blocks
 from rotoscope.client import ApiError, UnreachableError
 from rotoscope.schema.output import Listed
 
 SERVER_ERROR = 500
 ORDER = ("in_progress", "in_queue")
+PICTURE_COLUMNS = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ def watch(  # noqa: PLR0913 - a command's arguments are its options
 ) -> None:
     """Show the key's requests as they change, until Ctrl-C: running, queued, then ended ones."""
     try:
-        with Lister(server, key) as lister, _view(as_json=as_json, once=once) as view:
+        with Lister(server, key) as lister, _view(lister, as_json=as_json, once=once) as view:
             for look in looks(lister, rows):
                 view.show(look)
                 if once:
@@ -101,13 +103,13 @@ def _place(one: Listed) -> tuple[int, datetime]:
     return ORDER.index(one.status), one.created_at
 
 
-def _view(*, as_json: bool, once: bool) -> View:
+def _view(lister: Lister, *, as_json: bool, once: bool) -> View:
     if as_json:
         return JsonLines()
     console = Console(highlight=False)
     if once:
         return Once(console)
-    return LiveTable(console) if console.is_terminal else Lines(console)
+    return LiveTable(console, lister.preview) if console.is_terminal else Lines(console)
 
 
 class Quiet:
@@ -158,10 +160,12 @@ class Lines(Quiet):
 
 
 class LiveTable:
-    """The table, drawn again in place."""
+    """The table, drawn again in place; below it how the first running request looks so far."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, preview: Callable[[Listed], bytes | None]) -> None:
         self._live = Live(console=console, auto_refresh=False)
+        self._preview = preview
+        self._seen: tuple[str | None, Text | None] = (None, None)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -171,7 +175,18 @@ class LiveTable:
         self._live.stop()
 
     def show(self, look: Look) -> None:
-        self._live.update(drawn(look, steady=True), refresh=True)
+        running = next((one for one in look.requests if one.progress), None)
+        picture = self._picture(running) if running else None
+        below = [Text(), picture] if picture else []
+        self._live.update(Group(drawn(look, steady=True), *below), refresh=True)
+
+    def _picture(self, running: Listed) -> Text | None:
+        """Fetched when there is a new one."""
+        url = running.progress.preview if running.progress else None
+        if url != self._seen[0]:
+            content = self._preview(running)
+            self._seen = (url, half_blocks(content, PICTURE_COLUMNS) if content else None)
+        return self._seen[1]
 
 
 def drawn(look: Look, *, steady: bool = False) -> RenderableType:

@@ -40,6 +40,7 @@ from rotoscope.schema.input import MODEL_ID
 from rotoscope.schema.output import (
     AnyWord,
     Cancelled,
+    Listed,
     Page,
     Planned,
     Result,
@@ -164,6 +165,9 @@ class AsyncClient:
 
     async def upload(self, file: File, name: str | None = None) -> Uploaded:
         return await self._do(work.upload(file, name))
+
+    async def preview(self, running: Status | Listed) -> bytes | None:
+        return await self._do(work.preview(running))
 
     async def download(self, result: Result, to: str | Path) -> Path:
         return await self._do(work.download(result, Path(to)))

@@ -39,6 +39,7 @@ from rotoscope.schema.input import MODEL_ID
 from rotoscope.schema.output import (
     AnyWord,
     Cancelled,
+    Listed,
     Page,
     Planned,
     Result,
@@ -205,6 +206,10 @@ class Client:
     def upload(self, file: File, name: str | None = None) -> Uploaded:
         """Give the server a local file; the answer's `url` is a video_url, image_url or LoRA."""
         return self._do(work.upload(file, name))
+
+    def preview(self, running: Status | Listed) -> bytes | None:
+        """A small JPEG of how a running job's clip looks so far; None where there is none yet."""
+        return self._do(work.preview(running))
 
     def download(self, result: Result, to: str | Path) -> Path:
         """Save the video of a job that succeeded; `to` appears when it is whole.

@@ -37,6 +37,7 @@ from rotoscope.schema.output import (
     AnyWord,
     Cancelled,
     ErrorBody,
+    Listed,
     Page,
     Planned,
     Result,
@@ -423,6 +424,15 @@ def _watch(request_id: str, heard: _Heard, poll_s: float, patience_s: float) -> 
             yield Give(now)
         if not heard.ended:
             yield Pause(poll_s)
+
+
+def preview(running: Status | Listed) -> Work[bytes | None]:
+    url = running.progress and running.progress.preview
+    if not url:
+        return None
+    answer = yield Open(url=url)
+    yield ReadAll()
+    return checked(answer).content
 
 
 def download(made: Result, to: Path) -> Work[Path]:
