@@ -18,7 +18,7 @@ from rotoscope.generation.pipeline import Generated
 from rotoscope.generation.plan import Plan
 from rotoscope.schema.worker import Assignment, Succeed
 from rotoscope.settings import Settings
-from rotoscope.worker import loop
+from rotoscope.worker import loop, run
 from rotoscope.worker.loop import DeviceLostError, do_jobs, overlaps
 from rotoscope.worker.progress import LAST_PART, Report
 from rotoscope.worker.run import Bench
@@ -341,6 +341,32 @@ def test_a_lost_device_ends_the_worker_and_hands_the_other_job_back(place: Place
     assert place.ends() == {("fail", "a"), ("release", "b")}
     assert ("generate", "b") not in place.server.told
     assert [left.request_id for left in place.server.jobs] == ["c"]
+
+
+def test_a_lost_device_is_no_failure_of_the_other_job(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though both get the error: the first is told as a failure, the other is handed back."""
+    lost = "CUDA error: an illegal memory access was encountered"
+
+    def breaks(_: object, plan: Plan, *__: object) -> None:
+        if plan.prompt == "b":
+            raise RuntimeError(lost)
+
+    def gets_it_too(_: object) -> None:
+        place.until("failing", "b")()
+        raise RuntimeError(lost)
+
+    def failing() -> None:
+        place.server.note("failing", "b")
+        place.until("release", "a")()
+
+    monkeypatch.setattr(run, "draw_control", breaks)
+    place.model.late["a"] = gets_it_too
+    place.server.on["fail", "b"] = failing
+    with pytest.raises(DeviceLostError):
+        place.work(job("a"), job("b"))
+    assert place.ends() == {("release", "a"), ("fail", "b")}
 
 
 def test_an_error_outside_of_any_job_ends_both_lanes(

@@ -83,7 +83,7 @@ def do_lane(bench: Bench, folder: Path, stop: Stop, held: Held) -> None:
     try:
         while True:
             with bench.turns.claiming() as turn:
-                if stop.draining or bench.turns.broken:
+                if stop.draining or bench.turns.device_lost:
                     return
                 if job := claim(bench, stop, held):
                     held.note(job.affinity)
@@ -135,15 +135,22 @@ def finish(job: Assignment, bench: Bench, folder: Path, report: Report) -> None:
         bench.api.succeed(job, outcome, report)
         log.info("job_succeeded", seconds=round(outcome.metrics["total"], 1))
     except StoppedError:
-        bench.api.release(job)
-        log.info("job_released")
+        release(job, bench)
     except CancelAskedError:
         bench.api.stop(job)
         log.info("job_cancelled")
     except (LeaseLostError, ServerAwayError, OperatorError):
         raise
     except Exception as error:  # noqa: BLE001 - whatever a job raises must not end the worker
-        fail(job, bench, report, error)
+        if leaves_device_unusable(error) and not bench.turns.loses_device(error):
+            release(job, bench)
+        else:
+            fail(job, bench, report, error)
+
+
+def release(job: Assignment, bench: Bench) -> None:
+    bench.api.release(job)
+    log.info("job_released")
 
 
 def fail(job: Assignment, bench: Bench, report: Report, error: Exception) -> None:
@@ -151,5 +158,5 @@ def fail(job: Assignment, bench: Bench, report: Report, error: Exception) -> Non
     foreseen = isinstance(error, JobError)
     log.error("job_failed", code=failure.code, exc_info=None if foreseen else error)
     bench.api.fail(job, failure, report)
-    if leaves_device_unusable(error):
+    if bench.turns.loses_device(error):
         raise DeviceLostError("The GPU gave an error that only a new process clears.") from error

@@ -45,13 +45,23 @@ class Turns:
     """What the lanes of one worker share."""
 
     def __init__(self) -> None:
-        self.broken = False
-        """Whether a generation left the device unusable."""
+        self._lost_by: BaseException | None = None
         self._claiming = Lock()
         self._model = Lock()
 
     def claiming(self) -> Claiming:
         return Claiming(self._claiming)
+
+    @property
+    def device_lost(self) -> bool:
+        """Whether an error left the device unusable, for every job to come."""
+        return self._lost_by is not None
+
+    def loses_device(self, error: BaseException) -> bool:
+        """Whether it is `error` that lost the device; what another job gets from then on is not."""
+        if self._lost_by is None and leaves_device_unusable(error):
+            self._lost_by = error
+        return self._lost_by is error
 
     def unless_busy(self, act: Callable[[], object]) -> None:
         """Call `act` if no job has the model; meanwhile none gets it."""
@@ -76,7 +86,7 @@ class Turns:
             self._check(report)
             yield
         except BaseException as error:
-            self.broken |= leaves_device_unusable(error)
+            self.loses_device(error)
             _let_go(error)
             raise
         finally:
@@ -93,7 +103,7 @@ class Turns:
 
     def _check(self, report: Report) -> None:
         report.check()
-        if self.broken:
+        if self.device_lost:
             raise StoppedError("The device was lost by another job.")
 
 
