@@ -6,6 +6,7 @@ server reads in place of its own. This module must be used before any of rotosco
 
 import atexit
 import importlib.resources
+import os
 import re
 import shutil
 import tempfile
@@ -40,7 +41,8 @@ def plant(name: str) -> None:
     if mutant is None:
         raise SystemExit(f"There is no mutant {name}; there are {', '.join(MUTANTS)}.")
     files = importlib.resources.files
-    copy = Path(tempfile.mkdtemp(prefix="rotoscope-mutant-"))
+    # Below the test's folder, since this process may be killed.
+    copy = Path(tempfile.mkdtemp(prefix="mutant-", dir=os.environ["ROTOSCOPE_DATA_DIR"]))
     shutil.copytree(str(files("rotoscope") / "jobs" / "sql"), copy / "sql")
     file = copy / "sql" / mutant.file
     text, changes = re.subn(mutant.pattern, mutant.into, file.read_text())
