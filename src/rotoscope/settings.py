@@ -39,6 +39,7 @@ PoolName = Annotated[str, Field(pattern=POOL_NAME)]
 Once = Literal["text", "positions", "levels"]
 ALL_ONCE: tuple[Once, ...] = ("text", "positions", "levels")
 Profile = Literal["exact", "fast", "turbo"]
+Share = Annotated[float, Field(ge=0, le=1)]
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
 
 
@@ -48,6 +49,12 @@ def _check_rules(rules: tuple[str, ...]) -> tuple[str, ...]:
         if not what.removeprefix("key:") or not re.match(POOL_NAME, pool):
             raise ValueError(f"{rule!r} is no rule; write MODEL_ID=POOL or key:NAME=POOL.")
     return rules
+
+
+def _check_interval(levels: tuple[float, float]) -> tuple[float, float]:
+    if levels[0] >= levels[1]:
+        raise ValueError("the first noise level must be below the second, as in 0.2,0.9.")
+    return levels
 
 
 class Settings(BaseSettings):
@@ -217,6 +224,14 @@ class Settings(BaseSettings):
         le=1,
         description="A step is guessed from the two before it where their guesses differ by less "
         "than this share; 0 computes every step; unset: as the profile has it.",
+    )
+    guidance_interval: Annotated[
+        tuple[Share, Share], NoDecode, BeforeValidator(_split), AfterValidator(_check_interval)
+    ] = Field(
+        (0.0, 1.0),
+        description="The lowest and the highest noise level, of 0 to 1, at which steps are guided; "
+        "a step at any other computes the prompt's guess alone, in half the time. It changes the "
+        "clip.",
     )
     compute_once: Annotated[tuple[Once, ...], NoDecode, BeforeValidator(_split)] = Field(
         ALL_ONCE,

@@ -42,7 +42,7 @@ def make(pipeline: Pipeline, plan: Plan, loras: list[LoraFile]) -> Generated:
 def test_two_processes_make_what_one_makes(
     pipeline: Pipeline, two: TwoRanks, plan_of: MakePlan, lora_of: MakeLora
 ) -> None:
-    """With a LoRA, then without it: the helper wears what its worker wears. Then perturbed."""
+    """With a LoRA, then without: the helper wears what its worker wears. Perturbed; at times."""
     plan, lora = plan_of(guidance_scale=3.0), lora_of()
     dressed = make(two, plan, [lora])
     assert_alike(dressed, make(pipeline, plan, [lora]))
@@ -52,6 +52,9 @@ def test_two_processes_make_what_one_makes(
 
     perturbed = plan_of(choices=Choices(stg_scale=1.0), guidance_scale=3.0)
     assert_alike(make(two, perturbed, []), make(pipeline, perturbed, []))
+
+    at_times = plan_of(choices=Choices(guidance_interval=(0.5, 0.95)), guidance_scale=3.0)
+    assert_alike(make(two, at_times, []), make(pipeline, at_times, []))
     assert two.helper
 
 

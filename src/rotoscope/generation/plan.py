@@ -73,6 +73,13 @@ class Choices:
     stg_scale: float = 0.0
     profile: Profile = "exact"
     skip_below: float = 0.0
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    """Noise levels at which guesses are guided, both included."""
+
+    def guides(self, sigma: float) -> bool:
+        """Whether a step at this noise level is guided, if its pass is."""
+        low, high = self.guidance_interval
+        return low - SAME_SIGMA <= sigma <= high + SAME_SIGMA
 
     @classmethod
     def of(cls, settings: Settings) -> "Choices":
@@ -85,6 +92,7 @@ class Choices:
             plain_video=settings.plain_video,
             detailer=settings.detailer,
             stg_scale=settings.stg_scale,
+            guidance_interval=settings.guidance_interval,
         )
 
 
@@ -212,7 +220,8 @@ class Plan:
 
     def _pass_cost(self, one: Pass) -> float:
         tokens = self.tokens(one)
-        return len(one.sigmas) * one.rows * tokens * (1 + tokens / 30_000)
+        rows = sum(one.rows if self.choices.guides(sigma) else 1 for sigma in one.sigmas)
+        return rows * tokens * (1 + tokens / 30_000)
 
 
 def make_plan(  # noqa: PLR0913 - the last three are the operator's and the LoRAs' say

@@ -23,11 +23,11 @@ from rotoscope.generation.condition import (
     target_latents,
 )
 from rotoscope.generation.denoise import AudioVideo, Guidance, denoise, make_denoiser, text_for
+from rotoscope.generation.interval import as_chosen
 from rotoscope.generation.models import Models
 from rotoscope.generation.once import computed_once
 from rotoscope.generation.plan import FRAME_STEP, SIDE_STEP, Pass, Plan
 from rotoscope.generation.preview import Watch, glimpse
-from rotoscope.generation.skip import skipping
 from rotoscope.generation.speed import Speed
 from rotoscope.generation.text import TextEmbeddings
 from rotoscope.media.clip import Size
@@ -99,10 +99,13 @@ class Walk:
         video = add_noise(self._tokens(one, start, fps), sigma, self.rng)
         noise_BLD = make_noise(start.audio_BLD, self.rng)
         state = AudioVideo(video, torch.lerp(start.audio_BLD, noise_BLD, sigma))
-        guidance = Guidance(one.guidance_scale, one.stg_scale)
-        text = text_for(guidance, self.conditions.text)
-        denoiser = make_denoiser(self.models, text, guidance, fps)
-        denoiser = skipping(denoiser, self.plan.choices.skip_below)
+        guidance, none = Guidance(one.guidance_scale, one.stg_scale), Guidance(1.0)
+        text, plain = (text_for(each, self.conditions.text) for each in (guidance, none))
+        denoiser = as_chosen(
+            make_denoiser(self.models, text, guidance, fps),
+            make_denoiser(self.models, plain, none, fps),
+            self.plan.choices,
+        )
         with computed_once(self.models.transformer, text, self.speed):
             state = denoise(denoiser, state, one.sigmas, partial(self._on_step, one))
         return Latents(target_latents(state.video), state.audio_BLD)
