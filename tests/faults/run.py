@@ -111,8 +111,12 @@ def _break(scene: Scene, load: Load, breaker: Breaker, started: float) -> None:
     breaker.run([name for name in names if name in breaker.kinds], enough, scene.pause_s)
 
 
-def haunt(folder: Path, engine: Engine, clip: Path, mutants: Sequence[str] = ()) -> list[str]:
+def haunt(
+    folder: Path, engine: Engine, clip: Path, mutants: Sequence[str] = (), *, drain_s: float
+) -> list[str]:
     """A small run without processes for workers: lost ones come back, then an honest one works.
+
+    `drain_s` is the most time that jobs may take to end.
 
     Returns:
         The broken promises.
@@ -129,7 +133,7 @@ def haunt(folder: Path, engine: Engine, clip: Path, mutants: Sequence[str] = ())
         ghosts.haunt(4, Event())
         hand = Thread(target=ghosts.work, args=(load.over,), daemon=True)
         hand.start()
-        _drain(load, place, 20)
+        _drain(load, place, drain_s)
         load.look(load.jobs)
         load.close()
         hand.join(20)
