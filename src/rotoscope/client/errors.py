@@ -60,4 +60,5 @@ class InputError(RotoscopeError):
 
 
 def _told(entry: Mapping[str, Any]) -> str:
-    return f"{'.'.join(map(str, entry['loc'][1:])) or 'input'}: {entry['msg'].rstrip('.')}."
+    sentence = entry["msg"] if entry["msg"].endswith((".", "?")) else f"{entry['msg']}."
+    return f"{'.'.join(map(str, entry['loc'][1:])) or 'input'}: {sentence}"
