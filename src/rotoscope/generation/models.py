@@ -147,10 +147,15 @@ def _load(checkpoint: Checkpoint, folder: Path, device: torch.device, mode: Mode
     home = device if mode == "resident" else torch.device("cpu")
 
     def part(kind: Any, name: str) -> Any:
+        # From the file to where it stays; on one device the libraries add no hooks.
         model = kind.from_pretrained(
-            folder / name, torch_dtype=dtype, use_safetensors=True, local_files_only=True
+            folder / name,
+            torch_dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            device_map={"": home},
         )
-        parts[name] = model.to(home).eval().requires_grad_(requires_grad=False)
+        parts[name] = model.eval().requires_grad_(requires_grad=False)
         return parts[name]
 
     transformer = part(LTX2VideoTransformer3DModel, "transformer")
