@@ -55,6 +55,7 @@ RUNGS: Mapping[str, Rung] = {
     "text": Rung(speed=Speed(once=("text",))),
     "positions": Rung(speed=Speed(once=("positions",))),
     "levels": Rung(speed=Speed(once=("levels",))),
+    "guesses apart": Rung(speed=Speed(guidance_batch="apart")),
     "recall": Rung(speed=Speed(recall_bytes=RECALLED)),
     "attention flash": Rung(attention="_native_flash"),
     "attention math": Rung(attention="_native_math"),

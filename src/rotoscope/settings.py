@@ -38,6 +38,7 @@ POOL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 PoolName = Annotated[str, Field(pattern=POOL_NAME)]
 Once = Literal["text", "positions", "levels"]
 ALL_ONCE: tuple[Once, ...] = ("text", "positions", "levels")
+GuidanceBatch = Literal["auto", "together", "apart"]
 Profile = Literal["exact", "fast", "turbo"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
@@ -232,6 +233,12 @@ class Settings(BaseSettings):
         description="The lowest and the highest noise level, of 0 to 1, at which steps are guided; "
         "a step at any other computes the prompt's guess alone, in half the time. It changes the "
         "clip.",
+    )
+    guidance_batch: GuidanceBatch = Field(
+        "auto",
+        description="Compute a step's guesses in one batch (together), or one after the other in "
+        "less memory (apart), which changes roundings; auto takes apart where together would not "
+        "fit by the estimate, before it takes a leaner memory plan.",
     )
     compute_once: Annotated[tuple[Once, ...], NoDecode, BeforeValidator(_split)] = Field(
         ALL_ONCE,

@@ -86,9 +86,12 @@ def read_footprint(folder: Path, *, text_tokens: int, number: int) -> Footprint:
     )
 
 
-def needed(footprint: Footprint, plan: Plan, mode: Mode) -> int:
-    """Bytes on the device at the worst moment of `plan`."""
-    work = working(footprint, plan)
+def needed(footprint: Footprint, plan: Plan, mode: Mode, *, apart: bool = False) -> int:
+    """Bytes on the device at the worst moment of `plan`.
+
+    `apart`: each guess of a step is computed by itself.
+    """
+    work = working(footprint, plan, apart=apart)
     if mode == "resident":
         return footprint.total + max(work.values())
     parts = dict(USED_IN)
@@ -97,10 +100,10 @@ def needed(footprint: Footprint, plan: Plan, mode: Mode) -> int:
     return max(_parts(footprint, parts[stage], mode) + size for stage, size in work.items())
 
 
-def working(footprint: Footprint, plan: Plan) -> dict[str, int]:
+def working(footprint: Footprint, plan: Plan, *, apart: bool = False) -> dict[str, int]:
     """Bytes that each stage takes beside weights."""
-    number = footprint.number
-    rows = max(one.rows for one in plan.passes)
+    number, rows = footprint.number, plan.most_rows
+    at_once = 1 if apart else rows
     token = number * NUMBERS_PER_CHANNEL * footprint.channels
     seen = plan.reference.frames if plan.reference else 0
     encoded = seen * max((size.area for size in plan.source_sizes), default=0)
@@ -108,7 +111,7 @@ def working(footprint: Footprint, plan: Plan) -> dict[str, int]:
     return {
         "text": TEXT_COPIES * number * min(rows, 2) * footprint.text_numbers,
         "condition": pixel * encoded,
-        "denoise": token * max(one.rows * plan.tokens(one) for one in plan.passes),
+        "denoise": token * max(min(one.rows, at_once) * plan.tokens(one) for one in plan.passes),
         "upsample": token * plan.tokens(plan.passes[-1]) if plan.multiscale else 0,
         "decode": pixel * plan.size.area * plan.frames,
         "sound": 0,
@@ -122,8 +125,15 @@ def possible(asked: Literal["auto"] | Mode, room: Room) -> tuple[Mode, ...]:
     return MODES[0 if asked == "auto" else MODES.index(asked) :]
 
 
-def choose(asked: Literal["auto"] | Mode, footprint: Footprint, plan: Plan, room: Room) -> Mode:
-    """The memory plan for one job.
+def choose(
+    asked: Literal["auto"] | Mode,
+    footprint: Footprint,
+    plan: Plan,
+    room: Room,
+    *,
+    apart: bool = False,
+) -> Mode:
+    """The memory plan for one job; with `apart` guesses may be computed one after the other.
 
     What the operator asked for by name is taken as it is, without an estimate.
 
@@ -133,9 +143,9 @@ def choose(asked: Literal["auto"] | Mode, footprint: Footprint, plan: Plan, room
     if asked != "auto":
         return asked
     for mode in possible(asked, room):
-        if fits(footprint, plan, mode, room):
+        if fits(footprint, plan, mode, room, apart=apart):
             return mode
-    raise _too_large(footprint, plan, room)
+    raise _too_large(footprint, plan, room, apart=apart)
 
 
 def leaner(mode: Mode, footprint: Footprint, room: Room) -> Mode | None:
@@ -144,10 +154,10 @@ def leaner(mode: Mode, footprint: Footprint, room: Room) -> Mode | None:
     return rest[0] if rest and _can_wait(footprint, room) else None
 
 
-def fits(footprint: Footprint, plan: Plan, mode: Mode, room: Room) -> bool:
+def fits(footprint: Footprint, plan: Plan, mode: Mode, room: Room, *, apart: bool = False) -> bool:
     if mode != "resident" and not _can_wait(footprint, room):
         return False
-    return needed(footprint, plan, mode) <= USABLE * room.device
+    return needed(footprint, plan, mode, apart=apart) <= USABLE * room.device
 
 
 def _can_wait(footprint: Footprint, room: Room) -> bool:
@@ -155,13 +165,13 @@ def _can_wait(footprint: Footprint, room: Room) -> bool:
     return room.host is not None and footprint.total <= USABLE * room.host
 
 
-def fitting(footprint: Footprint, plan: Plan, room: Room) -> list[str]:
+def fitting(footprint: Footprint, plan: Plan, room: Room, *, apart: bool = False) -> list[str]:
     """The largest size at the plan's length, and the greatest length at its size, that fit."""
     modes = possible("auto", room)
 
     def runs(shape: tuple[Size, int]) -> bool:
         made = reshaped(plan, *shape)
-        return any(fits(footprint, made, mode, room) for mode in modes)
+        return any(fits(footprint, made, mode, room, apart=apart) for mode in modes)
 
     smaller = next(filter(runs, ((size, plan.frames) for size in _smaller(plan))), None)
     shorter = next(filter(runs, ((plan.size, frames) for frames in _shorter(plan))), None)
@@ -194,9 +204,10 @@ def _shorter(plan: Plan) -> Iterator[int]:
     return iter(range(plan.frames - FRAME_STEP, MIN_FRAMES - 1, -FRAME_STEP))
 
 
-def _too_large(footprint: Footprint, plan: Plan, room: Room) -> OutOfMemoryError:
-    least = min(needed(footprint, plan, mode) for mode in possible("auto", room))
-    there = fitting(footprint, plan, room)
+def _too_large(footprint: Footprint, plan: Plan, room: Room, *, apart: bool) -> OutOfMemoryError:
+    modes = possible("auto", room)
+    least = min(needed(footprint, plan, mode, apart=apart) for mode in modes)
+    there = fitting(footprint, plan, room, apart=apart)
     return OutOfMemoryError(
         f"{plan.size} with {plan.frames} frames needs {least / GB:.1f} GB of memory, and the "
         f"worker has {USABLE * room.device / GB:.1f} GB; "

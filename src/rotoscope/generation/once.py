@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
+import torch
 from diffusers import LTX2VideoTransformer3DModel
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.transformers.transformer_ltx2 import LTX2Attention
@@ -25,39 +26,78 @@ Forward = Callable[..., Any]
 
 @contextmanager
 def computed_once(
-    transformer: LTX2VideoTransformer3DModel, text: TextEmbeddings, speed: Speed
+    transformer: LTX2VideoTransformer3DModel,
+    text: TextEmbeddings,
+    speed: Speed,
+    *,
+    apart: bool = False,
 ) -> Iterator[None]:
     """Within this context `transformer` reads `text`, at one set of positions, as `speed` allows.
 
-    A batch of fewer rows than `text` reads its last ones.
+    A batch of fewer rows than `text` reads its last ones. With `apart` the rows of a batch go
+    through one after the other, which takes less memory.
     """
+    reading = Reading()
     with ExitStack() as stack:
+        if apart:
+            forward = partial(_row_by_row, transformer.forward, reading)
+            stack.enter_context(replaced(transformer, "forward", forward))
         if "levels" in speed.once:
             stack.enter_context(levels_once(transformer))
         if "positions" in speed.once:
             stack.enter_context(positions_once(transformer))
         if "text" in speed.once:
-            stack.enter_context(text_once(transformer, text))
+            stack.enter_context(text_once(transformer, text, reading))
         yield
 
 
+class Reading:
+    """Which rows of a text the batch in the transformer reads."""
+
+    after = 0
+    """How many rows come after its last one."""
+
+    def of(self, text_BL: Tensor, rows: int) -> Tensor:
+        """`rows` of a text's numbers, whatever else their shape is."""
+        end = len(text_BL) - self.after
+        return text_BL[end - rows : end]
+
+
+def _row_by_row(forward: Forward, reading: Reading, **inputs: Any) -> Any:
+    """What `forward` makes of a batch, a row at a time."""
+    rows, made = len(inputs["hidden_states"]), []
+    for row in range(rows):
+        reading.after = rows - 1 - row
+        alone = {
+            name: value[row : row + 1] if isinstance(value, Tensor) else value
+            for name, value in inputs.items()
+        }
+        made.append(forward(**alone))
+    first = made[0]
+    first.sample = torch.cat([one.sample for one in made])
+    first.audio_sample = torch.cat([one.audio_sample for one in made])
+    return first
+
+
 @contextmanager
-def text_once(transformer: LTX2VideoTransformer3DModel, text: TextEmbeddings) -> Iterator[None]:
+def text_once(
+    transformer: LTX2VideoTransformer3DModel, text: TextEmbeddings, reading: Reading
+) -> Iterator[None]:
     """Within this context every block has its keys and values of `text`."""
     projections = (transformer.caption_projection, transformer.audio_caption_projection)
     video_BLC, audio_BLC = projections[0](text.video_BLD), projections[1](text.audio_BLD)
     with ExitStack() as stack:
         for layer, text_BLC in zip(projections, (video_BLC, audio_BLC), strict=True):
-            stack.enter_context(replaced(layer, "forward", partial(_last_rows, text_BLC)))
+            stack.enter_context(replaced(layer, "forward", partial(_kept, text_BLC, reading)))
         for block in transformer.transformer_blocks:
             for layer, text_BLC in ((block.attn2, video_BLC), (block.audio_attn2, audio_BLC)):
-                known = _KnownText(layer, text_BLC)
+                known = _KnownText(layer, text_BLC, reading)
                 stack.enter_context(replaced(layer, "processor", known))
         yield
 
 
-def _last_rows(text_BLC: Tensor, asked_BLD: Tensor) -> Tensor:
-    return text_BLC[-len(asked_BLD) :]
+def _kept(text_BLC: Tensor, reading: Reading, asked_BLD: Tensor) -> Tensor:
+    return reading.of(text_BLC, len(asked_BLD))
 
 
 class _KnownText:
@@ -65,7 +105,8 @@ class _KnownText:
 
     _parallel_config = None
 
-    def __init__(self, layer: LTX2Attention, text_BLC: Tensor) -> None:
+    def __init__(self, layer: LTX2Attention, text_BLC: Tensor, reading: Reading) -> None:
+        self._reading = reading
         heads = (layer.heads, -1)
         self._key_BLHD = layer.norm_k(layer.to_k(text_BLC)).unflatten(2, heads)
         self._value_BLHD = layer.to_v(text_BLC).unflatten(2, heads)
@@ -76,8 +117,8 @@ class _KnownText:
         query_BNHD = layer.norm_q(layer.to_q(hidden_states)).unflatten(2, (layer.heads, -1))
         read_BNHD = dispatch_attention_fn(
             query_BNHD,
-            self._key_BLHD[-rows:],
-            self._value_BLHD[-rows:],
+            self._reading.of(self._key_BLHD, rows),
+            self._reading.of(self._value_BLHD, rows),
             backend=self._attention_backend,
         )
         project, dropout = layer.to_out

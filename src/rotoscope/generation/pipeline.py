@@ -28,7 +28,7 @@ from rotoscope.generation.compiled import compile_blocks
 from rotoscope.generation.condition import Image
 from rotoscope.generation.expand import expanded
 from rotoscope.generation.loras import Lora, LoraFile, merged, open_lora
-from rotoscope.generation.memory import Footprint, Mode, choose, leaner, read_footprint
+from rotoscope.generation.memory import Footprint, Mode, choose, fits, leaner, read_footprint
 from rotoscope.generation.models import Models, dtype_of, open_models, room_of
 from rotoscope.generation.plan import FRAME_STEP, NO_REFERENCE, Pass, Plan
 from rotoscope.generation.preview import Watch
@@ -88,7 +88,17 @@ class Pipeline:
         Raises:
             OutOfMemoryError: It fits into none; the text names shapes that would.
         """
-        return choose(self._memory, self.footprint, plan, room_of(self.models, self.footprint))
+        apart = self.speed.guidance_batch != "together"
+        room = room_of(self.models, self.footprint)
+        return choose(self._memory, self.footprint, plan, room, apart=apart)
+
+    def apart(self, plan: Plan) -> bool:
+        """Whether the guesses of a step of `plan` are computed one after the other."""
+        asked, mode = self.speed.guidance_batch, self.models.placement.mode
+        if asked != "auto":
+            return asked == "apart"
+        room = room_of(self.models, self.footprint)
+        return plan.most_rows > 1 and not fits(self.footprint, plan, mode, room)
 
     @torch.inference_mode()
     def generate(  # noqa: PLR0913, PLR0917 - each is something else
@@ -186,7 +196,8 @@ class Pipeline:
         report("condition", 0, 1)
         conditions = Conditions(text, image_HWC, self._sources(source_THWC, plan))
         rng = Generator().manual_seed(plan.seed)
-        walk = Walk(models, conditions, plan, rng, report, self.speed, watch)
+        apart = self.apart(plan)
+        walk = Walk(models, conditions, plan, rng, report, self.speed, watch, apart)
         turbo = plan.choices.profile == "turbo" and not self.checkpoint.distilled
         distilling = self.distilling if turbo and plan.way != "three-step" else []
         with self._transformer_with([*_acting(loras, first), *distilling]):

@@ -171,6 +171,11 @@ class Plan:
         return len(self.passes[0].sigmas)
 
     @property
+    def most_rows(self) -> int:
+        """Guesses of the step that needs most."""
+        return max(one.rows for one in self.passes)
+
+    @property
     def guidance_scale(self) -> float:
         """Guidance of the first pass; the second has at most the checkpoint's `refine_guidance`."""
         return self.passes[0].guidance_scale

@@ -27,6 +27,7 @@ from rotoscope import telemetry
 from rotoscope.errors import OperatorError
 from rotoscope.generation.loras import Lora
 from rotoscope.generation.pipeline import Pipeline
+from rotoscope.generation.plan import Plan
 from rotoscope.generation.speed import Speed
 from rotoscope.settings import Settings
 
@@ -145,6 +146,10 @@ class TwoRanks(Pipeline):
         return two
 
     helper: Helper | None = None
+
+    def apart(self, plan: Plan) -> bool:
+        """Two guesses are apart already where a helper computes one."""
+        return self.helper is None and super().apart(plan)
 
     @contextmanager
     def _transformer_with(self, loras: Sequence[Lora]) -> Iterator[None]:

@@ -6,7 +6,7 @@ What changes a clip is among the plan's choices instead, and in the manifest.
 from dataclasses import dataclass
 from pathlib import Path
 
-from rotoscope.settings import ALL_ONCE, Once, Settings
+from rotoscope.settings import ALL_ONCE, GuidanceBatch, Once, Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +15,7 @@ class Speed:
 
     once: tuple[Once, ...] = ALL_ONCE
     recall_bytes: int = 0
+    guidance_batch: GuidanceBatch = "auto"
     compiled: Path | None = None
     """Where compiled code is kept; None compiles nothing."""
 
@@ -23,5 +24,6 @@ class Speed:
         return cls(
             once=settings.compute_once,
             recall_bytes=settings.recall_bytes,
+            guidance_batch=settings.guidance_batch,
             compiled=settings.data_dir / "compiled" if settings.compile_blocks else None,
         )

@@ -66,6 +66,8 @@ class Walk:
     report: Report
     speed: Speed
     watch: Watch | None = None
+    apart: bool = False
+    """Whether a step's guesses are computed one after the other."""
 
     def blank(self, size: Size) -> Latents:
         """Zeros of the clip's length at `size`: noised at sigma 1, nothing of them is left."""
@@ -106,7 +108,7 @@ class Walk:
             make_denoiser(self.models, plain, none, fps),
             self.plan.choices,
         )
-        with computed_once(self.models.transformer, text, self.speed):
+        with computed_once(self.models.transformer, text, self.speed, apart=self.apart):
             state = denoise(denoiser, state, one.sigmas, partial(self._on_step, one))
         return Latents(target_latents(state.video), state.audio_BLD)
 
