@@ -89,7 +89,7 @@ def main() -> None:
     large = make_body(size, frames, 40)
     cells: dict[str, tuple[Callable[[], Model], dict[str, Any]]] = {
         f"a stand-in of {seconds} s": (lambda s=seconds: Card(float(s)), large)  # type: ignore[misc]
-        for seconds in options.seconds.split(",")
+        for seconds in filter(None, options.seconds.split(","))
     }
     cells["mini"] = (lambda: Pipeline.open(Settings()), make_body(Size(256, 128), 25, 8))
     shown = Table("model", *COLUMNS)
@@ -104,7 +104,7 @@ def main() -> None:
 def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Jobs an hour with and without overlap.")
     parser.add_argument("--jobs", type=int, default=4)
-    parser.add_argument("--seconds", default="10,26", help="of the stand-ins, a clip")
+    parser.add_argument("--seconds", default="10,26", help="of the stand-ins, a clip; empty: none")
     parser.add_argument("--size", default="1280x704")
     parser.add_argument("--frames", type=int, default=121)
     parser.add_argument("--runs", type=int, default=1, help="of which the fastest counts")
