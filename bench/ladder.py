@@ -56,6 +56,7 @@ RUNGS: Mapping[str, Rung] = {
     "positions": Rung(speed=Speed(once=("positions",))),
     "levels": Rung(speed=Speed(once=("levels",))),
     "guesses apart": Rung(speed=Speed(guidance_batch="apart")),
+    "decoded in tiles": Rung(choices=Choices(decode_tiles=True)),
     "recall": Rung(speed=Speed(recall_bytes=RECALLED)),
     "attention flash": Rung(attention="_native_flash"),
     "attention math": Rung(attention="_native_math"),

@@ -240,6 +240,12 @@ class Settings(BaseSettings):
         "less memory (apart), which changes roundings; auto takes apart where together would not "
         "fit by the estimate, before it takes a leaner memory plan.",
     )
+    decode_tiles: bool = Field(
+        default=False,
+        description="Decode pictures larger than 512 pixels in overlapping tiles, in less memory, "
+        "so that longer clips leave the weights where they are. It changes the picture a little, "
+        "which a warning says.",
+    )
     compute_once: Annotated[tuple[Once, ...], NoDecode, BeforeValidator(_split)] = Field(
         ALL_ONCE,
         description="What is computed once instead of in every step or for every token: the "

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from rotoscope.generation.models import Models
+from rotoscope.generation.timesteps import replaced
 from rotoscope.media.clip import Audio, Frames, Size
 
 
@@ -35,11 +36,15 @@ def encode_pixels(models: Models, pixels_BCTHW: Tensor) -> Tensor:
     return normalize(models, latents_BCFHW)
 
 
-def decode_frames(models: Models, latents_BCFHW: Tensor) -> Tensor:
-    """Latents to pixels, 1 x 3 x T x H x W in about [-1, 1]."""
+def decode_frames(models: Models, latents_BCFHW: Tensor, *, tiled: bool = False) -> Tensor:
+    """Latents to pixels, 1 x 3 x T x H x W in about [-1, 1].
+
+    Where `tiled`, in tiles that overlap, for less memory; each has all frames, since diffusers'
+    tiles along time put all after the first a frame late.
+    """
     vae = models.vae
     codes_BCFHW = denormalize(models, latents_BCFHW).to(vae.dtype)
-    with models.placement.using("vae"):
+    with models.placement.using("vae"), replaced(vae, "use_tiling", tiled):
         pixels: Tensor = vae.decode(codes_BCFHW).sample
     return pixels
 

@@ -39,6 +39,10 @@ USED_IN: Mapping[str, tuple[str, ...]] = {
 
 NUMBERS_PER_CHANNEL = 45
 NUMBERS_PER_PIXEL = 41
+# Of each pixel that tiles are put together to: every tile, a row of them, and the picture.
+NUMBERS_PER_TILED_PIXEL = 9
+TILE, TILE_STEP = 512, 448
+"""Pixels of a tile's side, and from one tile to the next; where they overlap they are blended."""
 # All layers' states of the prompts, three times: as made, stacked, and flattened.
 TEXT_COPIES = 3
 USABLE = 0.95
@@ -113,9 +117,22 @@ def working(footprint: Footprint, plan: Plan, *, apart: bool = False) -> dict[st
         "condition": pixel * encoded,
         "denoise": token * max(min(one.rows, at_once) * plan.tokens(one) for one in plan.passes),
         "upsample": token * plan.tokens(plan.passes[-1]) if plan.multiscale else 0,
-        "decode": pixel * plan.size.area * plan.frames,
+        "decode": _decoding(plan, number),
         "sound": 0,
     }
+
+
+def in_tiles(plan: Plan) -> bool:
+    """Whether the picture is decoded in more than one tile."""
+    return plan.choices.decode_tiles and max(plan.size.width, plan.size.height) > TILE
+
+
+def _decoding(plan: Plan, number: int) -> int:
+    size, frames = plan.size, number * plan.frames
+    if not in_tiles(plan):
+        return frames * NUMBERS_PER_PIXEL * size.area
+    tile = min(size.width, TILE) * min(size.height, TILE)
+    return frames * (NUMBERS_PER_PIXEL * tile + NUMBERS_PER_TILED_PIXEL * size.area)
 
 
 def possible(asked: Literal["auto"] | Mode, room: Room) -> tuple[Mode, ...]:

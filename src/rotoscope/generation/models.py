@@ -21,7 +21,7 @@ from transformers import AutoTokenizer, Gemma3ForConditionalGeneration, PreTrain
 from transformers.utils import logging as transformers_logging
 
 from rotoscope.errors import OperatorError
-from rotoscope.generation.memory import Footprint, Mode, Room
+from rotoscope.generation.memory import TILE, TILE_STEP, Footprint, Mode, Room
 from rotoscope.generation.mini.make import make_mini
 from rotoscope.generation.mini.thin import thin_convolutions
 from rotoscope.generation.placement import Placement
@@ -160,6 +160,8 @@ def _load(checkpoint: Checkpoint, folder: Path, device: torch.device, mode: Mode
 
     transformer = part(LTX2VideoTransformer3DModel, "transformer")
     vae = part(AutoencoderKLLTX2Video, "vae")
+    vae.tile_sample_min_height = vae.tile_sample_min_width = TILE
+    vae.tile_sample_stride_height = vae.tile_sample_stride_width = TILE_STEP
     if not checkpoint.sources:
         thin_convolutions(vae)
     return Models(

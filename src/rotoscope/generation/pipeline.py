@@ -28,7 +28,16 @@ from rotoscope.generation.compiled import compile_blocks
 from rotoscope.generation.condition import Image
 from rotoscope.generation.expand import expanded
 from rotoscope.generation.loras import Lora, LoraFile, merged, open_lora
-from rotoscope.generation.memory import Footprint, Mode, choose, fits, leaner, read_footprint
+from rotoscope.generation.memory import (
+    TILE,
+    Footprint,
+    Mode,
+    choose,
+    fits,
+    in_tiles,
+    leaner,
+    read_footprint,
+)
 from rotoscope.generation.models import Models, dtype_of, open_models, room_of
 from rotoscope.generation.plan import FRAME_STEP, NO_REFERENCE, Pass, Plan
 from rotoscope.generation.preview import Watch
@@ -42,6 +51,13 @@ from rotoscope.schema.output import Adjustment, LoraFacts
 from rotoscope.settings import Settings
 
 log = telemetry.logger()
+
+_IN_TILES = Adjustment(
+    field="decode_tiles",
+    asked="whole pictures",
+    used=f"tiles of {TILE} pixels",
+    why="the operator chose tiles, which need less memory; where two meet they are blended",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +184,8 @@ class Pipeline:
             plan, not_expanded = expanded(self.models, plan, report)
         latents = self.sample(plan, source_THWC, image_HWC, opened, report, watch)
         report("decode", 0, 1)
-        frames_THWC = to_frames(decode_frames(self.models, latents.video_BCFHW))
+        tiled = in_tiles(plan)
+        frames_THWC = to_frames(decode_frames(self.models, latents.video_BCFHW, tiled=tiled))
         audio = decode_audio(self.models, latents.audio_BLD) if plan.audio else None
         report("decode", 1, 1)
         return Generated(
@@ -176,7 +193,12 @@ class Pipeline:
             prompt=plan.prompt,
             loras=tuple(_facts(lora) for lora in opened),
             memory=mode,
-            warnings=(*not_expanded, *cut_prompts(self.models, plan), *_warnings(plan, opened)),
+            warnings=(
+                *not_expanded,
+                *cut_prompts(self.models, plan),
+                *_warnings(plan, opened),
+                *[_IN_TILES] * tiled,
+            ),
         )
 
     @torch.inference_mode()

@@ -75,6 +75,7 @@ class Choices:
     skip_below: float = 0.0
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     """Noise levels at which guesses are guided, both included."""
+    decode_tiles: bool = False
 
     def guides(self, sigma: float) -> bool:
         """Whether a step at this noise level is guided, if its pass is."""
@@ -93,6 +94,7 @@ class Choices:
             detailer=settings.detailer,
             stg_scale=settings.stg_scale,
             guidance_interval=settings.guidance_interval,
+            decode_tiles=settings.decode_tiles,
         )
 
 

@@ -136,11 +136,11 @@ class Manifest(Answer):
     image_sha256: str | None
     preprocessor: PreprocessorFacts | None = None
     loras: list[LoraFacts]
-    operator: dict[str, str | float | list[float]] = Field(
+    operator: dict[str, bool | str | float | list[float]] = Field(
         default_factory=dict,
         description="What the operator chose, by the settings' names: plain_video, detailer, "
-        "stg_scale, profile, skip_below, guidance_interval; and the memory plan that the clip "
-        "was made under.",
+        "stg_scale, profile, skip_below, guidance_interval, decode_tiles; and the memory plan that "
+        "the clip was made under.",
     )
     versions: dict[str, str] = Field(description="Of Rotoscope and the libraries it computes with.")
     input: dict[str, Any] | None = Field(
