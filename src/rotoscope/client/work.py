@@ -216,17 +216,19 @@ def submit(  # noqa: PLR0913, PLR0917 - a submit's own options
 
 
 def _make_sure_that_it_may_be_sent_again(lost: UnreachableError) -> Work[None]:
-    """Only Rotoscope lists a key's requests; whoever does knows Idempotency-Key too.
+    """Only Rotoscope lists a key's requests in this way, and so knows Idempotency-Key too.
 
     Raises:
         UnreachableError: The server does not, or is away.
     """
     answer = yield from asked(Ask(method="GET", path="/v1/requests", params={"limit": 1}))
-    if answer.is_error:
+    try:
+        read(Page, answer)
+    except (ApiError, ValidationError):
         raise UnreachableError(
             f"{lost} It may have queued the request; sent once more, it might be made twice.",
             sent=True,
-        )
+        ) from None
 
 
 def plan(body: Body, model_id: str) -> Work[Planned]:
