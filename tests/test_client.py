@@ -152,10 +152,12 @@ def test_a_lost_submit_is_sent_again_where_that_makes_no_second_job() -> None:
     assert other.headers["idempotency-key"] != sent[0].headers["idempotency-key"]
 
 
-@pytest.mark.parametrize("other", [httpx2.Response(404), httpx2.Response(200, json={"data": []})])
-def test_a_lost_submit_is_sent_once_where_it_could_make_two_jobs(other: httpx2.Response) -> None:
+@pytest.mark.parametrize(("status", "body"), [(404, {}), (200, {"data": []})])
+def test_a_lost_submit_is_sent_once_where_it_could_make_two_jobs(
+    status: int, body: dict[str, Any]
+) -> None:
     """Another server of the same API may not know Idempotency-Key."""
-    script = Script(httpx2.ReadTimeout("slow"), other)
+    script = Script(httpx2.ReadTimeout("slow"), httpx2.Response(status, json=body))
     with script.client() as client, pytest.raises(UnreachableError, match="made twice") as lost:
         client.submit({})
     assert [one.method for one in script.requests] == ["POST", "GET"]
