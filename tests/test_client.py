@@ -164,6 +164,23 @@ def test_a_lost_submit_is_sent_once_where_it_could_make_two_jobs(
     assert lost.value.sent
 
 
+def test_a_server_that_restarts_under_a_submit_is_waited_for() -> None:
+    """Refused after one was lost, it may have that one still."""
+    page = httpx2.Response(200, json={"requests": [], "next_cursor": None})
+    answers = [httpx2.ReadTimeout("slow"), page, httpx2.ConnectError("refused"), page]
+    script = Script(*answers, httpx2.Response(200, json=SUBMITTED))
+    with script.client() as client:
+        assert client.submit({}).request_id == REQUEST
+
+
+def test_a_submit_that_stays_lost_can_be_sent_again_by_its_key() -> None:
+    script = Script(httpx2.ReadTimeout("slow"), *[httpx2.ConnectError("refused")] * 3)
+    with script.client(patience_s=2) as client, pytest.raises(UnreachableError) as lost:
+        client.submit({})
+    assert lost.value.sent
+    assert lost.value.idempotency_key == script.requests[0].headers["idempotency-key"]
+
+
 def test_a_submit_that_was_never_sent_says_so() -> None:
     script = Script(httpx2.ConnectError("refused"))
     with script.client() as client, pytest.raises(UnreachableError, match=BASE) as error:
@@ -401,6 +418,34 @@ def test_a_server_that_went_away_keeps_the_request() -> None:
     with script.client(patience_s=2) as client, pytest.raises(UnreachableError) as error:
         client.wait(REQUEST)
     assert error.value.request_id == REQUEST
+
+
+def test_a_refusal_while_waiting_keeps_the_request() -> None:
+    body = {"error_code": 400004, "error_message": "The key was revoked."}
+    refusals = [httpx2.Response(401, json=body) for _ in range(2)]
+    with Script(*refusals).client() as client:
+        with pytest.raises(ApiError, match="revoked") as error:
+            client.wait(REQUEST)
+        assert error.value.request_id == REQUEST
+        with pytest.raises(ApiError) as error:
+            list(client.events(REQUEST))
+        assert error.value.request_id == REQUEST
+
+
+@pytest.mark.parametrize("away", [httpx2.ConnectError("refused"), 503])
+def test_a_timeout_holds_while_the_server_is_away(away: Exception | int) -> None:
+    script = Script(httpx2.Response(away) if isinstance(away, int) else away)
+    with script.client() as client, pytest.raises(WaitTimeoutError):
+        client.wait(REQUEST, timeout_s=0.1)
+    assert len(script.requests) == 1
+
+
+def test_a_lora_that_cannot_be_sent_is_named(tmp_path: Path) -> None:
+    """A body has room for pictures, but no field for a LoRA's bytes."""
+    (tmp_path / "style.safetensors").write_bytes(b"lora")
+    script = Script(httpx2.Response(404))
+    with script.client() as client, pytest.raises(InputError, match=r"loras\.0\.path: this server"):
+        client.run("https://h.test/v.mp4", "p", loras=[tmp_path / "style.safetensors"])
 
 
 def test_a_run_that_failed_says_why() -> None:

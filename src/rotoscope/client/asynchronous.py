@@ -102,7 +102,7 @@ class AsyncClient:
         **fields: Unpack[Fields],
     ) -> Finished:
         asked = ask_for(video, prompt, image, loras, fields)
-        request_id = await self._do(work.start(asked, model_id))
+        request_id = await self._do(work.start(asked, model_id, self._patience_s))
         with shown(progress) as on_status:
             result = await self.wait(request_id, on_status, timeout_s=timeout_s)
         if result.url is None:
@@ -120,7 +120,9 @@ class AsyncClient:
         deadline_s: int | None = None,
     ) -> Submitted:
         return await self._do(
-            work.submit(body, model_id, idempotency_key, webhook, priority, deadline_s)
+            work.submit(
+                body, model_id, self._patience_s, idempotency_key, webhook, priority, deadline_s
+            )
         )
 
     async def plan(self, body: Body, model_id: str = MODEL_ID) -> Planned:

@@ -117,7 +117,7 @@ class Client:
             WaitTimeoutError: It has not ended in time; `wait(error.request_id)` goes on.
         """
         asked = ask_for(video, prompt, image, loras, fields)
-        request_id = self._do(work.start(asked, model_id))
+        request_id = self._do(work.start(asked, model_id, self._patience_s))
         with shown(progress) as on_status:
             result = self.wait(request_id, on_status, timeout_s=timeout_s)
         if result.url is None:
@@ -147,7 +147,11 @@ class Client:
             priority: normal or low.
             deadline_s: Seconds in which a worker must have begun.
         """
-        return self._do(work.submit(body, model_id, idempotency_key, webhook, priority, deadline_s))
+        return self._do(
+            work.submit(
+                body, model_id, self._patience_s, idempotency_key, webhook, priority, deadline_s
+            )
+        )
 
     def plan(self, body: Body, model_id: str = MODEL_ID) -> Planned:
         """What the request would make and cost; nothing is queued."""

@@ -8,10 +8,14 @@ from rotoscope.schema.output import ErrorBody, Failure, FieldError, Result
 
 
 class ApiError(RotoscopeError):
-    """The server refused a request; the text is its own sentence."""
+    """The server refused a request; the text is its own sentence.
+
+    `request_id` names the request that was waited for, if one was.
+    """
 
     def __init__(self, status: int, error: ErrorBody) -> None:
         super().__init__(error.error_message)
+        self.request_id: str | None = None
         self.status = status
         self.error_code = error.error_code
         self.detail: list[FieldError] = error.detail or []
@@ -20,14 +24,16 @@ class ApiError(RotoscopeError):
 class UnreachableError(RotoscopeError):
     """The server does not answer.
 
-    `sent` tells whether it may have got what it was asked; `request_id` names the request that was
-    waited for, so that `wait` can go on with it.
+    `sent` tells whether it may have got what it was asked. Of a submit there is the
+    `idempotency_key` then, with which it can be sent again; of a request that was waited for the
+    `request_id`, with which `wait` can go on.
     """
 
-    def __init__(self, sentence: str, *, sent: bool = False, request_id: str | None = None) -> None:
+    def __init__(self, sentence: str, *, sent: bool = False) -> None:
         super().__init__(sentence)
         self.sent = sent
-        self.request_id = request_id
+        self.idempotency_key: str | None = None
+        self.request_id: str | None = None
 
 
 class WaitTimeoutError(RotoscopeError, TimeoutError):

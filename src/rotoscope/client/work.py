@@ -9,6 +9,7 @@ knows Idempotency-Key, which not every server of this API does.
 """
 
 import base64
+import math
 import mimetypes
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -183,13 +184,15 @@ def keep_key_home(request: httpx2.Request, home: httpx2.URL) -> None:
 def submit(  # noqa: PLR0913, PLR0917 - a submit's own options
     body: Body,
     model_id: str,
-    idempotency_key: str | None,
-    webhook: str | None,
-    priority: str | None,
-    deadline_s: int | None,
+    patience_s: float,
+    idempotency_key: str | None = None,
+    webhook: str | None = None,
+    priority: str | None = None,
+    deadline_s: int | None = None,
 ) -> Work[Submitted]:
+    key = idempotency_key or str(uuid4())
     headers = {
-        "Idempotency-Key": idempotency_key or str(uuid4()),
+        "Idempotency-Key": key,
         "X-Webhook-URL": webhook,
         "X-Priority": priority,
         "X-Deadline-Seconds": deadline_s and str(deadline_s),
@@ -200,31 +203,46 @@ def submit(  # noqa: PLR0913, PLR0917 - a submit's own options
         body=content(body),
         headers={name: value for name, value in headers.items() if value},
     )
-    for _ in range(int(PATIENCE_S)):
+    try:
+        return read(Submitted, (yield from _once(ask, patience_s)))
+    except UnreachableError as error:
+        error.idempotency_key = key
+        raise
+
+
+def _once(ask: Ask, patience_s: float) -> Work[httpx2.Response]:
+    """The answer to a submit, which is sent again only where that makes no second job.
+
+    Raises:
+        UnreachableError: The server was not reached, or it is not known whether it was.
+    """
+    lost = None
+    for _ in range(max(1, int(patience_s / PAUSE_S))):
         try:
-            answer = yield ask
-            lost = UnreachableError(f"{answer.url} answered {answer.status_code}.", sent=True)
+            answer: httpx2.Response = yield ask
             if answer.status_code not in LOST:
-                return read(Submitted, answer)
+                return answer
+            lost = UnreachableError(f"{answer.url} answered {answer.status_code}.", sent=True)
         except UnreachableError as error:
-            if not error.sent:
+            # Refused once an earlier one was lost, it is the same server, which is restarting.
+            lost = error if error.sent else lost
+            if lost is None:
                 raise
-            lost = error
-        yield from _make_sure_that_it_may_be_sent_again(lost)
+        yield from _make_sure_that_it_may_be_sent_again(lost, patience_s)
         yield Pause(PAUSE_S)
+    assert lost  # noqa: S101 - there was at least one
     raise lost
 
 
-def _make_sure_that_it_may_be_sent_again(lost: UnreachableError) -> Work[None]:
+def _make_sure_that_it_may_be_sent_again(lost: UnreachableError, patience_s: float) -> Work[None]:
     """Only Rotoscope lists a key's requests in this way, and so knows Idempotency-Key too.
 
     Raises:
         UnreachableError: The server does not, or is away.
     """
-    answer = yield from asked(Ask(method="GET", path="/v1/requests", params={"limit": 1}))
     try:
-        read(Page, answer)
-    except (ApiError, ValidationError):
+        yield from requests(1, None, None, patience_s)
+    except (ApiError, UnreachableError, ValidationError):
         raise UnreachableError(
             f"{lost} It may have queued the request; sent once more, it might be made twice.",
             sent=True,
@@ -290,10 +308,20 @@ def send_files(asked_for: Asked) -> Work[dict[str, Any]]:
     for name, file in asked_for.files.items():
         body[name] = yield from _uri_of(name, file)
     loras: list[Mapping[str, Any]] = []
-    for lora, here in asked_for.loras:
-        path = lora["path"] if here is None else (yield from upload(here, None)).url
+    for place, (lora, here) in enumerate(asked_for.loras):
+        path = lora["path"] if here is None else (yield from _sent_lora(here, place))
         loras.append({**lora, "path": path})
     return body | {"loras": loras}
+
+
+def _sent_lora(file: Path, place: int) -> Work[str]:
+    try:
+        return (yield from upload(file, None)).url
+    except ApiError as error:
+        if error.status not in NO_ROUTE:
+            raise
+    problem = "this server takes no uploads; give the LoRA's URL or its name on Hugging Face"
+    raise InputError([{"loc": ["body", "loras", place, "path"], "msg": problem}])
 
 
 def _uri_of(name: str, file: File) -> Work[str]:
@@ -326,10 +354,10 @@ def opened(file: File) -> Iterator[tuple[BinaryIO, str]]:
             yield file, Path(str(getattr(file, "name", "file"))).name
 
 
-def start(asked_for: Asked, model_id: str) -> Work[str]:
+def start(asked_for: Asked, model_id: str, patience_s: float) -> Work[str]:
     """Send the files and queue the request; its id."""
     body = yield from send_files(asked_for)
-    return (yield from submit(body, model_id, None, None, None, None)).request_id
+    return (yield from submit(body, model_id, patience_s)).request_id
 
 
 def wait(
@@ -340,18 +368,22 @@ def wait(
     patience_s: float,
 ) -> Work[Finished]:
     """Ask until the job has ended, whatever the end."""
-    until = None if timeout_s is None else time.monotonic() + timeout_s
+    until = math.inf if timeout_s is None else time.monotonic() + timeout_s
     try:
         while True:
-            now = yield from status(request_id, patience_s)
+            left_s = max(0.0, until - time.monotonic())
+            now = yield from status(request_id, min(patience_s, left_s))
             if on_status is not None:
                 yield Tell(on_status, now)
             if now.status in ENDED:
                 return (yield from result(request_id, patience_s))
-            if until is not None and time.monotonic() + poll_s > until:
+            if time.monotonic() + poll_s > until:
                 raise WaitTimeoutError(request_id, timeout_s or 0)
             yield Pause(poll_s)
-    except UnreachableError as error:
+    except (ApiError, UnreachableError) as error:
+        away = isinstance(error, UnreachableError) or error.status in LATER
+        if away and time.monotonic() + PAUSE_S > until:
+            raise WaitTimeoutError(request_id, timeout_s or 0) from error
         error.request_id = request_id
         raise
 
@@ -367,9 +399,9 @@ def events(request_id: str, poll_s: float, patience_s: float) -> Work[None]:
                 yield from _watch(request_id, heard, poll_s, patience_s)
                 return
             away_s = 0.0
-        except UnreachableError as error:
+        except (ApiError, UnreachableError) as error:
             away_s += PAUSE_S
-            if away_s > patience_s:
+            if isinstance(error, ApiError) or away_s > patience_s:
                 error.request_id = request_id
                 raise
         if not heard.ended:
