@@ -15,12 +15,12 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
+from rotoscope.client.inputs import STAND_IN, is_url
 from rotoscope.schema.input import VideoToVideoInput, parse_input
 
 OWN_OPTIONS = frozenset({"video_url", "loras"})
 """Fields that `run` offers in a handier form: VIDEO and --lora."""
 FILE_FIELDS = ("video_url", "image_url")
-STAND_IN = "rotoscope://uploads/00000000000000000000000000000000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def check_body(body: Mapping[str, Any]) -> None:
 
 def is_local(value: object) -> bool:
     """Whether it names a file here; anything with a scheme is a URI, whoever can open it."""
-    return isinstance(value, str) and "://" not in value and not value.startswith("data:")
+    return isinstance(value, str) and not is_url(value)
 
 
 def is_local_file(value: str) -> bool:

@@ -14,28 +14,6 @@ from rotoscope.client.display import shown
 from rotoscope.client.errors import NoResultError, UnreachableError
 from rotoscope.client.inputs import Fields, File, LoraLike, ask_for
 from rotoscope.client.result import Finished
-from rotoscope.client.work import (
-    PATIENCE_S,
-    POLL_S,
-    Ask,
-    Body,
-    Done,
-    Give,
-    NextChunk,
-    NextLine,
-    OnStatus,
-    Open,
-    Pause,
-    ReadAll,
-    Step,
-    Tell,
-    Value,
-    Work,
-    following,
-    keep_key_home,
-    patience,
-    reaching,
-)
 from rotoscope.schema.input import MODEL_ID
 from rotoscope.schema.output import (
     AnyWord,
@@ -70,7 +48,7 @@ class AsyncClient:
         base_url: str,
         key: str | None = None,
         *,
-        patience_s: float = PATIENCE_S,
+        patience_s: float = work.PATIENCE_S,
         transport: httpx2.AsyncBaseTransport | None = None,
         pause: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
@@ -96,7 +74,7 @@ class AsyncClient:
         *,
         image: File | None = None,
         loras: Sequence[LoraLike] = (),
-        progress: bool | OnStatus = True,
+        progress: bool | work.OnStatus = True,
         timeout_s: float | None = None,
         model_id: str = MODEL_ID,
         **fields: Unpack[Fields],
@@ -111,7 +89,7 @@ class AsyncClient:
 
     async def submit(  # noqa: PLR0913 - a submit's own options
         self,
-        body: Body,
+        body: work.Body,
         model_id: str = MODEL_ID,
         *,
         idempotency_key: str | None = None,
@@ -125,7 +103,7 @@ class AsyncClient:
             )
         )
 
-    async def plan(self, body: Body, model_id: str = MODEL_ID) -> Planned:
+    async def plan(self, body: work.Body, model_id: str = MODEL_ID) -> Planned:
         return await self._do(work.plan(body, model_id))
 
     async def status(self, request_id: str) -> Status:
@@ -137,18 +115,20 @@ class AsyncClient:
     async def wait(
         self,
         request_id: str,
-        on_status: OnStatus | None = None,
+        on_status: work.OnStatus | None = None,
         *,
-        poll_s: float = POLL_S,
+        poll_s: float = work.POLL_S,
         timeout_s: float | None = None,
     ) -> Finished:
         waiting = work.wait(request_id, on_status, poll_s, timeout_s, self._patience_s)
         return await self._do(waiting)
 
-    async def events(self, request_id: str, *, poll_s: float = POLL_S) -> AsyncIterator[Status]:
+    async def events(
+        self, request_id: str, *, poll_s: float = work.POLL_S
+    ) -> AsyncIterator[Status]:
         steps = work.events(request_id, poll_s, self._patience_s)
         async with self._wire() as wire:
-            while isinstance(told := await wire.advance(steps), Give):
+            while isinstance(told := await wire.advance(steps), work.Give):
                 yield told.value
 
     async def cancel(self, request_id: str, *, running: bool = False) -> Cancelled:
@@ -177,9 +157,9 @@ class AsyncClient:
     async def download_control(self, result: Result, to: str | Path) -> Path | None:
         return await self._do(work.download_control(result, Path(to)))
 
-    async def _do(self, steps: Work[Value]) -> Value:
+    async def _do(self, steps: work.Work[work.Value]) -> work.Value:
         async with self._wire() as wire:
-            done: Value = (await wire.advance(steps)).value
+            done: work.Value = (await wire.advance(steps)).value
             return done
 
     @asynccontextmanager
@@ -203,51 +183,40 @@ class _Wire:
         if self._open is not None:
             await self._open.aclose()
 
-    async def advance(self, steps: Work[Any]) -> Give | Done:
+    async def advance(self, steps: work.Work[Any]) -> work.Give | work.Done:
         """Up to the next value that is given, or the end."""
-        step = following(steps)
-        while not isinstance(step, Give | Done):
+        step = work.following(steps)
+        while not isinstance(step, work.Give | work.Done):
             try:
-                with reaching(str(self._http.base_url)):
+                with work.reaching(str(self._http.base_url)):
                     answer = await self._perform(step)
             except UnreachableError as error:
-                step = following(steps, error=error)
+                step = work.following(steps, error=error)
             else:
-                step = following(steps, answer)
+                step = work.following(steps, answer)
         return step
 
-    async def _perform(self, step: Step) -> Any:
+    async def _perform(self, step: work.Step) -> Any:
         parts: Any
         match step:
-            case Ask():
-                return await self._http.request(
-                    step.method,
-                    step.path,
-                    params=step.params,
-                    json=step.body,
-                    headers=step.headers,
-                    files=step.files,
-                    timeout=patience(step),
-                )
-            case Open():
+            case work.Ask():
+                return await self._http.send(work.request_of(self._http, step))
+            case work.Open():
                 return await self._opened(step)
-            case NextLine() | NextChunk():
-                parts = self._lines if isinstance(step, NextLine) else self._chunks
+            case work.NextLine() | work.NextChunk():
+                parts = self._lines if isinstance(step, work.NextLine) else self._chunks
                 return await anext(parts, None)
-            case ReadAll():
+            case work.ReadAll():
                 return self._open and await self._open.aread()
-            case Tell():
+            case work.Tell():
                 heard = step.listener(step.status)
                 return await heard if inspect.isawaitable(heard) else None
-            case Pause():
+            case work.Pause():
                 return await self._pause(step.seconds)
 
-    async def _opened(self, step: Open) -> httpx2.Response:
+    async def _opened(self, step: work.Open) -> httpx2.Response:
         await self.close()
-        request = self._http.build_request(
-            "GET", step.url, headers=step.headers, timeout=patience(step)
-        )
-        keep_key_home(request, self._http.base_url)
+        request = work.request_of(self._http, step)
         self._open = await self._http.send(request, stream=True, follow_redirects=True)
         self._lines, self._chunks = self._open.aiter_lines(), self._open.aiter_bytes()
         return self._open

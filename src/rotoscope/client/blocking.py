@@ -13,28 +13,6 @@ from rotoscope.client.display import shown
 from rotoscope.client.errors import NoResultError, UnreachableError
 from rotoscope.client.inputs import Fields, File, LoraLike, ask_for
 from rotoscope.client.result import Finished
-from rotoscope.client.work import (
-    PATIENCE_S,
-    POLL_S,
-    Ask,
-    Body,
-    Done,
-    Give,
-    NextChunk,
-    NextLine,
-    OnStatus,
-    Open,
-    Pause,
-    ReadAll,
-    Step,
-    Tell,
-    Value,
-    Work,
-    following,
-    keep_key_home,
-    patience,
-    reaching,
-)
 from rotoscope.schema.input import MODEL_ID
 from rotoscope.schema.output import (
     AnyWord,
@@ -67,7 +45,7 @@ class Client:
         base_url: str,
         key: str | None = None,
         *,
-        patience_s: float = PATIENCE_S,
+        patience_s: float = work.PATIENCE_S,
         transport: httpx2.BaseTransport | None = None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -93,7 +71,7 @@ class Client:
         *,
         image: File | None = None,
         loras: Sequence[LoraLike] = (),
-        progress: bool | OnStatus = True,
+        progress: bool | work.OnStatus = True,
         timeout_s: float | None = None,
         model_id: str = MODEL_ID,
         **fields: Unpack[Fields],
@@ -126,7 +104,7 @@ class Client:
 
     def submit(  # noqa: PLR0913 - a submit's own options
         self,
-        body: Body,
+        body: work.Body,
         model_id: str = MODEL_ID,
         *,
         idempotency_key: str | None = None,
@@ -153,7 +131,7 @@ class Client:
             )
         )
 
-    def plan(self, body: Body, model_id: str = MODEL_ID) -> Planned:
+    def plan(self, body: work.Body, model_id: str = MODEL_ID) -> Planned:
         """What the request would make and cost; nothing is queued."""
         return self._do(work.plan(body, model_id))
 
@@ -166,9 +144,9 @@ class Client:
     def wait(
         self,
         request_id: str,
-        on_status: OnStatus | None = None,
+        on_status: work.OnStatus | None = None,
         *,
-        poll_s: float = POLL_S,
+        poll_s: float = work.POLL_S,
         timeout_s: float | None = None,
     ) -> Finished:
         """Ask until the job has ended, whatever the end; `on_status` sees each answer.
@@ -179,14 +157,14 @@ class Client:
         waiting = work.wait(request_id, on_status, poll_s, timeout_s, self._patience_s)
         return self._bound(self._do(waiting))
 
-    def events(self, request_id: str, *, poll_s: float = POLL_S) -> Iterator[Status]:
+    def events(self, request_id: str, *, poll_s: float = work.POLL_S) -> Iterator[Status]:
         """Each change of a request until it has ended, as it happens.
 
         Where the server sends no events it is asked every `poll_s` seconds.
         """
         steps = work.events(request_id, poll_s, self._patience_s)
         with self._wire() as wire:
-            while isinstance(told := wire.advance(steps), Give):
+            while isinstance(told := wire.advance(steps), work.Give):
                 yield told.value
 
     def cancel(self, request_id: str, *, running: bool = False) -> Cancelled:
@@ -230,9 +208,9 @@ class Client:
     def _bound(self, result: Finished) -> Finished:
         return result.bound(self.download)
 
-    def _do(self, steps: Work[Value]) -> Value:
+    def _do(self, steps: work.Work[work.Value]) -> work.Value:
         with self._wire() as wire:
-            done: Value = wire.advance(steps).value
+            done: work.Value = wire.advance(steps).value
             return done
 
     @contextmanager
@@ -256,50 +234,39 @@ class _Wire:
         if self._open is not None:
             self._open.close()
 
-    def advance(self, steps: Work[Any]) -> Give | Done:
+    def advance(self, steps: work.Work[Any]) -> work.Give | work.Done:
         """Up to the next value that is given, or the end."""
-        step = following(steps)
-        while not isinstance(step, Give | Done):
+        step = work.following(steps)
+        while not isinstance(step, work.Give | work.Done):
             try:
-                with reaching(str(self._http.base_url)):
+                with work.reaching(str(self._http.base_url)):
                     answer = self._perform(step)
             except UnreachableError as error:
-                step = following(steps, error=error)
+                step = work.following(steps, error=error)
             else:
-                step = following(steps, answer)
+                step = work.following(steps, answer)
         return step
 
-    def _perform(self, step: Step) -> Any:
+    def _perform(self, step: work.Step) -> Any:
         parts: Any
         match step:
-            case Ask():
-                return self._http.request(
-                    step.method,
-                    step.path,
-                    params=step.params,
-                    json=step.body,
-                    headers=step.headers,
-                    files=step.files,
-                    timeout=patience(step),
-                )
-            case Open():
+            case work.Ask():
+                return self._http.send(work.request_of(self._http, step))
+            case work.Open():
                 return self._opened(step)
-            case NextLine() | NextChunk():
-                parts = self._lines if isinstance(step, NextLine) else self._chunks
+            case work.NextLine() | work.NextChunk():
+                parts = self._lines if isinstance(step, work.NextLine) else self._chunks
                 return next(parts, None)
-            case ReadAll():
+            case work.ReadAll():
                 return self._open and self._open.read()
-            case Tell():
+            case work.Tell():
                 return step.listener(step.status)
-            case Pause():
+            case work.Pause():
                 return self._pause(step.seconds)
 
-    def _opened(self, step: Open) -> httpx2.Response:
+    def _opened(self, step: work.Open) -> httpx2.Response:
         self.close()
-        request = self._http.build_request(
-            "GET", step.url, headers=step.headers, timeout=patience(step)
-        )
-        keep_key_home(request, self._http.base_url)
+        request = work.request_of(self._http, step)
         self._open = self._http.send(request, stream=True, follow_redirects=True)
         self._lines, self._chunks = self._open.iter_lines(), self._open.iter_bytes()
         return self._open

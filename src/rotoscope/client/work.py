@@ -171,14 +171,25 @@ def headers_for(key: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-def patience(step: Ask | Open) -> httpx2.Timeout:
-    return httpx2.Timeout(step.timeout_s, connect=CONNECT_S)
-
-
-def keep_key_home(request: httpx2.Request, home: httpx2.URL) -> None:
-    """A result may lie on another host, which is not shown the key."""
+def request_of(http: httpx2.Client | httpx2.AsyncClient, step: Ask | Open) -> httpx2.Request:
+    """What is sent; another host, on which a result may lie, is not shown the key."""
+    timeout = httpx2.Timeout(step.timeout_s, connect=CONNECT_S)
+    if isinstance(step, Open):
+        request = http.build_request("GET", step.url, headers=step.headers, timeout=timeout)
+    else:
+        request = http.build_request(
+            step.method,
+            step.path,
+            params=step.params,
+            json=step.body,
+            headers=step.headers,
+            files=step.files,
+            timeout=timeout,
+        )
+    home = http.base_url
     if (request.url.scheme, request.url.netloc) != (home.scheme, home.netloc):
         request.headers.pop("Authorization", None)
+    return request
 
 
 def submit(  # noqa: PLR0913, PLR0917 - a submit's own options
@@ -309,28 +320,15 @@ def send_files(asked_for: Asked) -> Work[dict[str, Any]]:
         body[name] = yield from _uri_of(name, file)
     loras: list[Mapping[str, Any]] = []
     for place, (lora, here) in enumerate(asked_for.loras):
-        path = lora["path"] if here is None else (yield from _sent_lora(here, place))
+        path = lora["path"] if here is None else (yield from _lora_uri_of(here, place))
         loras.append({**lora, "path": path})
     return body | {"loras": loras}
 
 
-def _sent_lora(file: Path, place: int) -> Work[str]:
-    try:
-        return (yield from upload(file, None)).url
-    except ApiError as error:
-        if error.status not in NO_ROUTE:
-            raise
-    problem = "this server takes no uploads; give the LoRA's URL or its name on Hugging Face"
-    raise InputError([{"loc": ["body", "loras", place, "path"], "msg": problem}])
-
-
 def _uri_of(name: str, file: File) -> Work[str]:
     """An upload's; a data: URI where the server takes no uploads."""
-    try:
-        return (yield from upload(file, None)).url
-    except ApiError as error:
-        if error.status not in NO_ROUTE:
-            raise
+    if uri := (yield from _uploaded(file)):
+        return uri
     with opened(file) as (content, own_name):
         content.seek(0)
         everything = content.read(MOST_INLINE + 1)
@@ -339,6 +337,23 @@ def _uri_of(name: str, file: File) -> Work[str]:
         raise InputError([{"loc": ["body", name], "msg": f"{problem}; give it a URL"}])
     kind = mimetypes.guess_type(own_name)[0] or "application/octet-stream"
     return f"data:{kind};base64,{base64.b64encode(everything).decode()}"
+
+
+def _lora_uri_of(file: Path, place: int) -> Work[str]:
+    if uri := (yield from _uploaded(file)):
+        return uri
+    problem = "this server takes no uploads; give the LoRA's URL or its name on Hugging Face"
+    raise InputError([{"loc": ["body", "loras", place, "path"], "msg": problem}])
+
+
+def _uploaded(file: File) -> Work[str | None]:
+    """The URI of its upload; None where the server takes none."""
+    try:
+        return (yield from upload(file, None)).url
+    except ApiError as error:
+        if error.status not in NO_ROUTE:
+            raise
+    return None
 
 
 @contextmanager
@@ -464,9 +479,9 @@ def preview(running: Status | Listed) -> Work[bytes | None]:
     url = running.progress and running.progress.preview
     if not url:
         return None
-    answer = yield Open(url=url)
+    answer = yield from _opened(Open(url=url))
     yield ReadAll()
-    return checked(answer).content
+    return answer.content
 
 
 def download(made: Result, to: Path) -> Work[Path]:
@@ -489,10 +504,7 @@ def _fetch(url: str, to: Path) -> Work[Path]:
     to.parent.mkdir(parents=True, exist_ok=True)
     try:
         # The server may lead on to where the file lies; the key is not sent there.
-        answer = yield Open(url=url)
-        if answer.is_error:
-            yield ReadAll()
-        checked(answer)
+        yield from _opened(Open(url=url))
         with partial.open("wb") as out:
             while (chunk := (yield NextChunk())) is not None:
                 out.write(chunk)
@@ -500,6 +512,14 @@ def _fetch(url: str, to: Path) -> Work[Path]:
     finally:
         partial.unlink(missing_ok=True)
     return to
+
+
+def _opened(step: Open) -> Work[httpx2.Response]:
+    """The head of an answer that is no error, of which the rest can be had."""
+    answer: httpx2.Response = yield step
+    if answer.is_error:
+        yield ReadAll()
+    return checked(answer)
 
 
 def asked(ask: Ask, patience_s: float = PATIENCE_S) -> Work[httpx2.Response]:
