@@ -1,7 +1,7 @@
 """The small checkpoint, made once; requests, plans and LoRA files made to measure."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from rotoscope.generation.loras import LoraFile
-from rotoscope.generation.pipeline import Pipeline
+from rotoscope.generation.pipeline import Generated, Pipeline
 from rotoscope.generation.plan import Choices, InContext, Plan, make_plan
 from rotoscope.generation.weights import REFINE_SIGMAS, Checkpoint
 from rotoscope.media.clip import Frames, Size, VideoInfo
@@ -127,3 +127,18 @@ def make_image(plan: Plan, seed: int = 5) -> Frames:
     coarse = rng.integers(0, 256, (plan.size.height // 16, plan.size.width // 16, 3))
     image: Frames = coarse.repeat(16, axis=0).repeat(16, axis=1).astype(np.uint8)
     return image
+
+
+def assert_alike(one: Generated, other: Generated) -> None:
+    """But for roundings: a matrix of one row may be multiplied in another order than one of two."""
+    difference = one.clip.frames_THWC.astype(int) - other.clip.frames_THWC
+    assert np.abs(difference).max() <= 1
+    assert np.mean(difference != 0) < 0.01
+    assert one.clip.audio
+    assert other.clip.audio
+    assert np.allclose(one.clip.audio.samples_CS, other.clip.audio.samples_CS, atol=1e-3)
+
+
+def make(pipeline: Pipeline, plan: Plan, loras: Sequence[LoraFile] = ()) -> Generated:
+    """The plan's clip of a drawn source."""
+    return pipeline.generate(plan, make_source(plan), None, loras, lambda *_: None)

@@ -11,20 +11,15 @@ from torch import nn
 from rotoscope.errors import OutOfMemoryError
 from rotoscope.generation import pipeline as pipeline_module
 from rotoscope.generation.memory import USABLE, Room, choose, needed
-from rotoscope.generation.pipeline import Generated, Pipeline
-from rotoscope.generation.plan import Choices, Plan
+from rotoscope.generation.pipeline import Pipeline
+from rotoscope.generation.plan import Choices
 from rotoscope.generation.ranks import TwoRanks
 from rotoscope.generation.speed import Speed
-from tests.generation.conftest import MakePlan, make_source
+from tests.generation.conftest import MakePlan, assert_alike, make, make_source
 from tests.generation.test_memory import LTX_2, ONE_PASS, room
 from tests.generation.test_memory import plan_of as plan_for_19b
-from tests.generation.test_ranks import assert_alike
 
 APART = Speed(guidance_batch="apart")
-
-
-def made(pipeline: Pipeline, plan: Plan) -> Generated:
-    return pipeline.generate(plan, make_source(plan), None, [], lambda *_: None)
 
 
 @contextmanager
@@ -52,10 +47,10 @@ def test_apart_makes_what_together_makes(
     together = Pipeline(pipeline.models, speed=Speed(once=once, guidance_batch="together"))
     apart = Pipeline(pipeline.models, speed=Speed(once=once, guidance_batch="apart"))
     with batches(pipeline) as rows:
-        expected = made(together, plan)
+        expected = make(together, plan)
     assert 3 in rows
     with batches(pipeline) as rows:
-        assert_alike(made(apart, plan), expected)
+        assert_alike(make(apart, plan), expected)
     assert rows == {1}
 
 

@@ -7,17 +7,12 @@ from pydantic import ValidationError
 from rotoscope.generation.condition import Tokens
 from rotoscope.generation.denoise import Denoiser
 from rotoscope.generation.interval import as_chosen
-from rotoscope.generation.pipeline import Generated, Pipeline
-from rotoscope.generation.plan import Choices, Plan
+from rotoscope.generation.pipeline import Pipeline
+from rotoscope.generation.plan import Choices
 from rotoscope.settings import Settings
-from tests.generation.conftest import MakePlan, make_source
-from tests.generation.test_ranks import assert_alike
+from tests.generation.conftest import MakePlan, assert_alike, make
 
 SIGMAS = [1.0, 0.9, 0.7, 0.6, 0.5, 0.4, 0.3, 0.1]
-
-
-def made(pipeline: Pipeline, plan: Plan) -> Generated:
-    return pipeline.generate(plan, make_source(plan), None, [], lambda *_: None)
 
 
 @pytest.mark.parametrize(("stg_scale", "guided"), [(0.0, 2), (1.0, 3)])
@@ -30,7 +25,7 @@ def test_a_step_outside_computes_one_row(
     handle = pipeline.models.transformer.register_forward_pre_hook(
         lambda _, __, inputs: rows.append(len(inputs["hidden_states"])), with_kwargs=True
     )
-    made(pipeline, plan)
+    make(pipeline, plan)
     handle.remove()
     first, second = plan.passes
     inside = [0.5 <= sigma <= 0.95 for sigma in (*first.sigmas, *second.sigmas)]
@@ -43,9 +38,9 @@ def test_a_step_outside_computes_one_row(
 def test_an_interval_without_steps_is_no_guidance(pipeline: Pipeline, plan_of: MakePlan) -> None:
     """The clip of guidance scale 1, but for roundings; with all of them it is another."""
     nowhere = plan_of(choices=Choices(guidance_interval=(0.0, 0.001)), guidance_scale=3.0)
-    unguided = made(pipeline, plan_of(guidance_scale=1.0))
-    assert_alike(made(pipeline, nowhere), unguided)
-    guided = made(pipeline, plan_of(guidance_scale=3.0))
+    unguided = make(pipeline, plan_of(guidance_scale=1.0))
+    assert_alike(make(pipeline, nowhere), unguided)
+    guided = make(pipeline, plan_of(guidance_scale=3.0))
     with pytest.raises(AssertionError):
         assert_alike(guided, unguided)
 

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 
 from rotoscope.generation import ranks
-from rotoscope.generation.loras import LoraFile
-from rotoscope.generation.pipeline import Generated, Pipeline
-from rotoscope.generation.plan import Choices, Plan
+from rotoscope.generation.pipeline import Pipeline
+from rotoscope.generation.plan import Choices
 from rotoscope.generation.ranks import TwoRanks, open_pipeline
 from rotoscope.settings import Settings
-from tests.generation.conftest import MakeLora, MakePlan, make_source
+from tests.generation.conftest import MakeLora, MakePlan, assert_alike, make
 
 
 @pytest.fixture
@@ -23,20 +22,6 @@ def two(mini_home: Path) -> Iterator[TwoRanks]:
     yield opened
     if opened.helper:
         opened.helper.end()
-
-
-def assert_alike(one: Generated, other: Generated) -> None:
-    """But for roundings: a matrix of one row may be multiplied in another order than one of two."""
-    difference = one.clip.frames_THWC.astype(int) - other.clip.frames_THWC
-    assert np.abs(difference).max() <= 1
-    assert np.mean(difference != 0) < 0.01
-    assert one.clip.audio
-    assert other.clip.audio
-    assert np.allclose(one.clip.audio.samples_CS, other.clip.audio.samples_CS, atol=1e-3)
-
-
-def make(pipeline: Pipeline, plan: Plan, loras: list[LoraFile]) -> Generated:
-    return pipeline.generate(plan, make_source(plan), None, loras, lambda *_: None)
 
 
 def test_two_processes_make_what_one_makes(

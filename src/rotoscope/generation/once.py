@@ -6,7 +6,7 @@ both out in each step. What is kept here is what they computed, so no bit of a r
     B  rows of the batch    L  positions of the text    H  heads    D  channels of a head
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -63,16 +63,19 @@ class Reading:
         return text_BL[end - rows : end]
 
 
+def some_rows(inputs: Mapping[str, Any], rows: slice) -> dict[str, Any]:
+    """What the transformer is told of these rows of a batch."""
+    return {
+        name: value[rows] if isinstance(value, Tensor) else value for name, value in inputs.items()
+    }
+
+
 def _row_by_row(forward: Forward, reading: Reading, **inputs: Any) -> Any:
     """What `forward` makes of a batch, a row at a time."""
     rows, made = len(inputs["hidden_states"]), []
     for row in range(rows):
         reading.after = rows - 1 - row
-        alone = {
-            name: value[row : row + 1] if isinstance(value, Tensor) else value
-            for name, value in inputs.items()
-        }
-        made.append(forward(**alone))
+        made.append(forward(**some_rows(inputs, slice(row, row + 1))))
     first = made[0]
     first.sample = torch.cat([one.sample for one in made])
     first.audio_sample = torch.cat([one.audio_sample for one in made])

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Generator, Tensor
@@ -89,7 +89,7 @@ class Pipeline:
             compile_blocks(models.transformer, self.speed.compiled)
 
     @classmethod
-    def open(cls, settings: Settings) -> "Pipeline":
+    def open(cls, settings: Settings) -> Self:
         """Open the configured checkpoint; OperatorError says what is missing."""
         check_profile(settings)
         return cls(open_models(settings), settings.memory, Speed.of(settings))

@@ -26,9 +26,9 @@ from torch import Tensor
 from rotoscope import telemetry
 from rotoscope.errors import OperatorError
 from rotoscope.generation.loras import Lora
+from rotoscope.generation.once import some_rows
 from rotoscope.generation.pipeline import Pipeline
 from rotoscope.generation.plan import Plan
-from rotoscope.generation.speed import Speed
 from rotoscope.settings import Settings
 
 log = telemetry.logger()
@@ -138,8 +138,7 @@ class TwoRanks(Pipeline):
     @classmethod
     def start(cls, settings: Settings) -> "TwoRanks":
         helper = Helper(settings)
-        alone = Pipeline.open(settings)
-        two = cls(alone.models, settings.memory, Speed.of(settings))
+        two = cls.open(settings)
         helper.meet()
         two.helper = helper
         torch.set_num_threads(half_of_threads())
@@ -191,17 +190,12 @@ class TwoRanks(Pipeline):
 def first_row(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """What the transformer is told of the first row, which is never the perturbed one."""
     perturbing = {"perturbation_mask", "spatio_temporal_guidance_blocks"}
-    return {
-        name: value[:1] if isinstance(value, Tensor) else value
-        for name, value in inputs.items()
-        if name not in perturbing
-    }
+    row = some_rows(inputs, slice(1))
+    return {name: value for name, value in row.items() if name not in perturbing}
 
 
 def later_rows(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: value[1:] if isinstance(value, Tensor) else value for name, value in inputs.items()
-    }
+    return some_rows(inputs, slice(1, None))
 
 
 def join(store: str, rank: int) -> None:
