@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from bench.generate import PACKAGES, Timed, clock, device_name, psnr, shortened
+from bench.generate import PACKAGES, Timed, clock, device_name, fastest, psnr, shortened
 from bench.ladder import plan_of, source_of
 from bench.scene import scene
 from rotoscope.generation.compiled import compile_blocks
@@ -46,17 +46,17 @@ def main() -> None:
 
     ways = {"1 thread": threads(1), "2 threads": threads(2), "2 processes": threads(1, two)}
     runs = [{name: way() for name, way in ways.items()} for _ in range(options.runs)]
-    fastest = {name: min((r[name] for r in runs), key=lambda timed: timed.total) for name in ways}
+    best = {name: fastest([one[name] for one in runs]) for name in ways}
     assert two.helper
     two.helper.end()
     with channels_last(one):
-        fastest["2 threads, channels last"] = best(threads(2), options.runs)
+        best["2 threads, channels last"] = fastest([threads(2)() for _ in range(options.runs)])
     if not options.no_compiled:
         compile_blocks(one.models.transformer, Path(tempfile.gettempdir()) / "rotoscope-compiled")
         run(one, shortened(plan), source)
-        fastest["2 threads, compiled"] = best(threads(2), options.runs)
+        best["2 threads, compiled"] = fastest([threads(2)() for _ in range(options.runs)])
     console = Console(highlight=False)
-    console.print(table(fastest))
+    console.print(table(best))
     told = scene(PACKAGES, device=device_name(one), **vars(options))
     console.print(told, markup=False, soft_wrap=True)
 
@@ -76,10 +76,6 @@ def run(pipeline: Pipeline, plan: Plan, source: Frames | None) -> Timed:
     return stages.timed(made.clip.frames_THWC)
 
 
-def best(way: Callable[[], Timed], runs: int) -> Timed:
-    return min((way() for _ in range(runs)), key=lambda timed: timed.total)
-
-
 @contextmanager
 def channels_last(pipeline: Pipeline) -> Iterator[None]:
     """Within this context the picture codec's weights are laid out channels last."""
@@ -89,10 +85,10 @@ def channels_last(pipeline: Pipeline) -> Iterator[None]:
     vae.to(memory_format=torch.contiguous_format)
 
 
-def table(fastest: Mapping[str, Timed]) -> Table:
+def table(best: Mapping[str, Timed]) -> Table:
     shown = Table("mini by", *STAGES, "s", "of the first", "PSNR dB")
-    first, *_ = fastest.values()
-    for name, timed in fastest.items():
+    first, *_ = best.values()
+    for name, timed in best.items():
         seconds = (f"{timed.stages.get(stage, 0):.2f}" for stage in STAGES)
         share, like = timed.total / first.total, psnr(timed.frames, first.frames)
         shown.add_row(name, *seconds, f"{timed.total:.2f}", f"{share:.2f}", f"{like:.1f}")

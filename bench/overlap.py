@@ -23,7 +23,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.overhead import AROUND, SAMPLE
+from bench.overhead import AROUND, SAMPLE, make_body
 from bench.scene import scene
 from bench.start import serving
 from rotoscope.client import Client
@@ -86,16 +86,16 @@ class Run:
 def main() -> None:
     options = read_options()
     size, frames = Size(*map(int, options.size.split("x"))), options.frames
-    large = make_body(size, frames, 40)
-    cells: dict[str, tuple[Callable[[], Model], dict[str, Any]]] = {
+    large = shape_of(size, frames, 40)
+    cells: dict[str, tuple[Callable[[], Model], argparse.Namespace]] = {
         f"a stand-in of {seconds} s": (lambda s=seconds: Card(float(s)), large)  # type: ignore[misc]
         for seconds in filter(None, options.seconds.split(","))
     }
-    cells["mini"] = (lambda: Pipeline.open(Settings()), make_body(Size(256, 128), 25, 8))
+    cells["mini"] = (lambda: Pipeline.open(Settings()), shape_of(Size(256, 128), 25, 8))
     shown = Table("model", *COLUMNS)
     with tempfile.TemporaryDirectory(prefix="rotoscope-overlap-") as folder:
-        for name, (open_model, body) in cells.items():
-            shown.add_row(name, *row(compare(open_model(), body, options, Path(folder))))
+        for name, (open_model, shape) in cells.items():
+            shown.add_row(name, *row(compare(open_model(), shape, options, Path(folder))))
     console = Console(highlight=False, width=140)
     console.print(shown)
     console.print(scene(PACKAGES, **vars(options)), markup=False, soft_wrap=True)
@@ -111,34 +111,30 @@ def read_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def make_body(size: Size, frames: int, steps: int) -> dict[str, Any]:
-    return {
-        "prompt": "black-and-white video, film grain",
-        "loras": [],
-        "video_size": {"width": size.width, "height": size.height},
-        "num_frames": frames,
-        "match_video_length": False,
-        "num_inference_steps": steps,
-    }
+def shape_of(size: Size, frames: int, steps: int) -> argparse.Namespace:
+    """As make_body wants it."""
+    return argparse.Namespace(width=size.width, height=size.height, frames=frames, steps=steps)
 
 
 def compare(
-    model: Model, body: dict[str, Any], options: argparse.Namespace, folder: Path
+    model: Model, shape: argparse.Namespace, options: argparse.Namespace, folder: Path
 ) -> dict[bool, Run]:
     """The fastest run of each kind."""
     runs: dict[bool, list[Run]] = {OFF: [], ON: []}
     for _ in range(options.runs):
         for overlap, done in runs.items():
-            done.append(one_run(model, body, options.jobs, folder, overlap=overlap))
+            done.append(one_run(model, shape, options.jobs, folder, overlap=overlap))
     return {kind: min(done, key=lambda run: run.wall_s) for kind, done in runs.items()}
 
 
-def one_run(model: Model, body: dict[str, Any], jobs: int, folder: Path, *, overlap: bool) -> Run:
+def one_run(
+    model: Model, shape: argparse.Namespace, jobs: int, folder: Path, *, overlap: bool
+) -> Run:
     with place(model, folder, overlap=overlap) as url, Client(url) as client:
         source = client.upload(SAMPLE).url
         started = time.perf_counter()
         # Seeds, so that nothing is remembered of the job before but its source and prompt.
-        bodies = [{**body, "video_url": source, "seed": seed} for seed in range(jobs)]
+        bodies = [make_body(shape, source) | {"seed": seed} for seed in range(jobs)]
         ids = [client.submit(one).request_id for one in bodies]
         results = [client.wait(id_, poll_s=0.05) for id_ in ids]
         return Run(time.perf_counter() - started, [seconds_of(result) for result in results])
