@@ -1,6 +1,6 @@
 /** Two videos, one over the other, with a border between them that can be moved. */
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 const APART_S = 0.1;
 const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -19,8 +19,8 @@ export function Compare({ before, after, width, height, sound }: Shown) {
 
   useEffect(() => setBroken(false), [before]);
   useEffect(() => { if (made.current) made.current.muted = muted; }, [muted]);
-  useEffect(() => stage.current?.style.setProperty("--at", `${at}%`), [at]);
-  useEffect(() => stage.current?.style.setProperty("aspect-ratio", `${width} / ${height}`), [width, height]);
+  useLayoutEffect(() => stage.current?.style.setProperty("--at", `${at}%`), [at]);
+  useLayoutEffect(() => stage.current?.style.setProperty("aspect-ratio", `${width} / ${height}`), [width, height]);
 
   const keepTogether = () => {
     const [one, other] = [made.current, source.current];
