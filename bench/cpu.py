@@ -1,10 +1,11 @@
 """What `mini` takes on this machine's processor, by stage: threads, memory layout, compiled, ranks.
 
-    python -m bench.cpu [--size 448x256] [--frames 49] [--runs 2] [--no-compiled]
+    python -m bench.cpu [--size 448x256] [--frames 49] [--runs 2] [--guidance 3] [--no-compiled]
 
 Wall seconds, the fastest of runs that take turns; PSNR is that of the pictures to the first row's.
-Two processes have a thread each, so they have what one process with two threads has. `compiled`
-takes a C++ compiler; its time does not count, as the code is kept.
+Two processes have a thread each, so they have what one process with two threads has; with
+`--guidance 1` each computes half of every guess. `compiled` takes a C++ compiler; its time does not
+count, as the code is kept.
 """
 
 import argparse
@@ -32,7 +33,8 @@ STAGES = ("text", "condition", "denoise", "upsample", "refine", "decode")
 
 def main() -> None:
     options = read_options()
-    two = TwoRanks.start(Settings(checkpoint="mini", device="cpu", recall_bytes=0))
+    settings = Settings(checkpoint="mini", device="cpu", recall_bytes=0, sequence_parallel=True)
+    two = TwoRanks.start(settings)
     one = Pipeline(two.models)
     plan = plan_of(one, options)
     source = source_of(plan)
@@ -65,6 +67,7 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Seconds of a generation on the processor.")
     for name, default in {"frames": 49, "steps": 20, "runs": 2}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--size", default="448x256")
     parser.add_argument("--no-compiled", action="store_true")
     return parser.parse_args()

@@ -114,13 +114,13 @@ def main() -> None:
 
 
 def plan_of(pipeline: Pipeline, options: argparse.Namespace) -> Plan:
-    """The sample restyled, with guidance, in two passes."""
+    """The sample restyled in two passes, with guidance unless `options` say otherwise."""
     size = Size(*map(int, options.size.split("x")))
     asked = {
         "prompt": "black-and-white video, film grain, rain",
         "video_url": "https://example.com/clip.mp4",
         "loras": (),
-        "guidance_scale": 3.0,
+        "guidance_scale": getattr(options, "guidance", 3.0),
         "match_video_length": False,
         "num_frames": options.frames,
         "num_inference_steps": options.steps,

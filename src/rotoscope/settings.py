@@ -172,6 +172,11 @@ class Settings(BaseSettings):
         description="Processes that a worker computes guidance in: with 2, a helper with the same "
         "checkpoint computes one of a step's guesses, on the second GPU where there are GPUs.",
     )
+    sequence_parallel: bool = Field(
+        default=False,
+        description="With ranks=2: a step with a single guess is computed in both processes too, "
+        "each for half of the video. They swap gigabytes a step: for cards joined by NVLink.",
+    )
     overlap: bool | None = Field(
         None,
         description="Fetch and read the next job, and encode and store the last one, while a job "

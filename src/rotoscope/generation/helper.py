@@ -1,4 +1,4 @@
-"""The second process of ranks.py: it computes rows of the transformer until its input ends."""
+"""The second process of ranks.py: rows of the transformer, or halves, until its input ends."""
 
 import json
 import os
@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from rotoscope.generation.loras import LoraFile, merged, open_lora
-from rotoscope.generation.models import open_models
-from rotoscope.generation.ranks import HELPER, WORKER, join, receive, send
+from rotoscope.generation.models import Models, open_models
+from rotoscope.generation.peers import HELPER, WORKER, join, receive, send
+from rotoscope.generation.sequence_parallel import forward_half
 from rotoscope.settings import Settings
 
 STDOUT, STDERR = 1, 2
@@ -27,7 +28,7 @@ def help_out() -> None:
     sys.stdout.flush()
     # What a library may print later is for the log.
     os.dup2(STDERR, STDOUT)
-    join(words["meet"], HELPER)
+    join(**words["meet"], rank=HELPER)
     with ExitStack() as worn:
         for line in sys.stdin:
             asked = json.loads(line)
@@ -35,7 +36,8 @@ def help_out() -> None:
                 worn.close()
                 dress(worn, models.transformer, asked["loras"])
             else:
-                compute(models.transformer, asked["tensors"], asked["plain"])
+                take = compute_half if asked["half"] else compute
+                take(models.transformer, receive_all(asked["tensors"], models) | asked["plain"])
 
 
 def dress(worn: ExitStack, transformer: Any, files: Sequence[tuple[str, float]]) -> None:
@@ -46,13 +48,19 @@ def dress(worn: ExitStack, transformer: Any, files: Sequence[tuple[str, float]])
     worn.enter_context(merged(transformer, loras))
 
 
-def compute(transformer: Any, names: Sequence[str], plain: Mapping[str, Any]) -> None:
-    """Take a row's tensors and send back what the transformer makes of them."""
-    device = next(transformer.parameters()).device
-    tensors = {name: receive(WORKER).to(device) for name in names}
-    made = transformer(**tensors, **plain)
+def receive_all(names: Sequence[str], models: Models) -> dict[str, Any]:
+    return {name: receive(WORKER).to(models.device) for name in names}
+
+
+def compute(transformer: Any, inputs: Mapping[str, Any]) -> None:
+    """Send back what the transformer makes of a row."""
+    made = transformer(**inputs)
     send(made.sample, WORKER)
     send(made.audio_sample, WORKER)
+
+
+def compute_half(transformer: Any, inputs: Mapping[str, Any]) -> None:
+    forward_half(transformer, transformer.forward, HELPER, inputs)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""Guidance in two processes: a helper computes the first of a step's guesses.
+"""One job in two processes: a helper computes the first of a step's guesses, or half of a guess.
 
 With guidance each step computes two guesses, which need nothing of each other. The helper
 (helper.py) has the same checkpoint, on the machine's second GPU if it has GPUs. It is told what to
 do by lines on its standard input, so that it ends with its worker; tensors go by torch.distributed,
-through the machine's memory: some megabytes a step. A helper that is lost is done without.
+through the machine's memory: some megabytes a step. The only guess of a step is halved where the
+operator asks for it (sequence_parallel.py): what is swapped then are gigabytes, from card to card.
+A helper that is lost is done without.
 
     B  rows of the batch: the guesses of a step
 """
@@ -15,7 +17,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -27,29 +28,24 @@ from rotoscope import telemetry
 from rotoscope.errors import OperatorError
 from rotoscope.generation.loras import Lora
 from rotoscope.generation.once import some_rows
+from rotoscope.generation.peers import (
+    HELPER,
+    WORKER,
+    PeerLostError,
+    backend_for,
+    join,
+    reaching,
+    receive,
+    send,
+)
 from rotoscope.generation.pipeline import Pipeline
 from rotoscope.generation.plan import Plan
+from rotoscope.generation.sequence_parallel import forward_half
 from rotoscope.settings import Settings
 
 log = telemetry.logger()
 
-WORKER, HELPER = 0, 1
-PATIENCE = timedelta(minutes=10)
-"""Longer than any step takes."""
 Forward = Callable[..., Any]
-
-
-class HelperLostError(Exception):
-    """The helper ended, or answers no more."""
-
-
-@contextmanager
-def reaching() -> Iterator[None]:
-    """Within this context what a pipe or torch.distributed raises means that the helper is lost."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        raise HelperLostError(str(error)) from error
 
 
 def open_pipeline(settings: Settings) -> Pipeline:
@@ -68,6 +64,7 @@ class Helper:
         shown = settings.model_dump(
             mode="json", include={"data_dir", "checkpoint", "checkpoint_dir", "device"}
         )
+        self._backend = backend_for(settings)
         self._folder = tempfile.TemporaryDirectory(prefix="rotoscope-ranks-")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "rotoscope.generation.helper"],
@@ -81,7 +78,8 @@ class Helper:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.say({"settings": shown, "meet": f"{self._folder.name}/store"})
+        meet = {"store": f"{self._folder.name}/store", "backend": self._backend}
+        self.say({"settings": shown, "meet": meet})
 
     def meet(self) -> None:
         """Wait until it has its checkpoint open.
@@ -92,7 +90,7 @@ class Helper:
         assert self._process.stdout  # noqa: S101 - opened as a pipe above
         if not self._process.stdout.readline():
             raise OperatorError("The helper for ROTOSCOPE_RANKS=2 ended; its log says why.")
-        join(f"{self._folder.name}/store", WORKER)
+        join(f"{self._folder.name}/store", self._backend, WORKER)
 
     def say(self, words: Mapping[str, Any]) -> None:
         assert self._process.stdin  # noqa: S101 - opened as a pipe above
@@ -106,11 +104,11 @@ class Helper:
         self.say({"do": "dress", "loras": files})
 
     @reaching()
-    def ask(self, inputs: Mapping[str, Any]) -> None:
-        """Have it compute a row of the transformer."""
+    def ask(self, inputs: Mapping[str, Any], *, half: bool = False) -> None:
+        """Have it compute a row of the transformer, or half of one."""
         tensors = {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
         plain = {name: value for name, value in inputs.items() if name not in tensors}
-        self.say({"do": "compute", "tensors": list(tensors), "plain": plain})
+        self.say({"do": "compute", "tensors": list(tensors), "plain": plain, "half": half})
         for tensor in tensors.values():
             send(tensor, HELPER)
 
@@ -133,7 +131,10 @@ class Helper:
 
 
 class TwoRanks(Pipeline):
-    """A pipeline whose transformer leaves a row of each batch of several to a helper."""
+    """A pipeline whose transformer leaves a row of each batch of several to a helper.
+
+    Of a batch of one it leaves half, if the operator asked for it.
+    """
 
     @classmethod
     def start(cls, settings: Settings) -> "TwoRanks":
@@ -141,10 +142,12 @@ class TwoRanks(Pipeline):
         two = cls.open(settings)
         helper.meet()
         two.helper = helper
+        two.halves = settings.sequence_parallel
         torch.set_num_threads(half_of_threads())
         return two
 
     helper: Helper | None = None
+    halves = False
 
     def apart(self, plan: Plan) -> bool:
         """Two guesses are apart already where a helper computes one."""
@@ -164,27 +167,47 @@ class TwoRanks(Pipeline):
         self, forward: Forward, loras: list[Lora], told: list[Helper], **inputs: Any
     ) -> Any:
         """The transformer's answer; `told` has the helper once it wears `loras`."""
-        helper, rows = self.helper, len(inputs["hidden_states"])
-        if helper is None or rows == 1:
+        helper, several = self.helper, len(inputs["hidden_states"]) > 1
+        if helper is None or not (several or self.halves):
             return forward(**inputs)
         try:
             if not told:
                 helper.dress(loras)
                 told.append(helper)
-            helper.ask(first_row(inputs))
-            try:
-                here = forward(**later_rows(inputs))
-            finally:
-                # Read whatever happens here, or the next question would get it.
-                first = helper.answer()
-        except HelperLostError as error:
-            log.warning("helper_lost", reason=str(error))
-            helper.end()
-            self.helper = None
+            return (self._rows if several else self._half)(helper, forward, inputs)
+        except PeerLostError as error:
+            self._do_without(helper, error)
             return forward(**inputs)
+
+    @staticmethod
+    def _rows(helper: Helper, forward: Forward, inputs: Mapping[str, Any]) -> Any:
+        """All rows, the first of them by the helper."""
+        helper.ask(first_row(inputs))
+        try:
+            here = forward(**later_rows(inputs))
+        finally:
+            # Read whatever happens here, or the next question would get it.
+            first = helper.answer()
         here.sample = torch.cat([first[0].to(here.sample), here.sample])
         here.audio_sample = torch.cat([first[1].to(here.audio_sample), here.audio_sample])
         return here
+
+    def _half(self, helper: Helper, forward: Forward, inputs: Mapping[str, Any]) -> Any:
+        """A single row, half of it by the helper."""
+        helper.ask(inputs, half=True)
+        try:
+            return forward_half(self.models.transformer, forward, WORKER, inputs)
+        except PeerLostError:
+            raise
+        except BaseException as error:
+            # It waits for what this process would have swapped.
+            self._do_without(helper, error)
+            raise
+
+    def _do_without(self, helper: Helper, error: BaseException) -> None:
+        log.warning("helper_lost", reason=str(error))
+        helper.end()
+        self.helper = None
 
 
 def first_row(inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,37 +219,6 @@ def first_row(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 def later_rows(inputs: Mapping[str, Any]) -> dict[str, Any]:
     return some_rows(inputs, slice(1, None))
-
-
-def join(store: str, rank: int) -> None:
-    """Meet the other process at a file; through loopback, since both are on this machine."""
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    dist.init_process_group(
-        "gloo", init_method=f"file://{store}", rank=rank, world_size=2, timeout=PATIENCE
-    )
-
-
-TYPES = (torch.float32, torch.bfloat16, torch.float16, torch.int64)
-MOST_SIDES = 8
-
-
-def send(tensor: Tensor, to: int) -> None:
-    """Its type and shape, then its numbers."""
-    head = torch.zeros(MOST_SIDES + 2, dtype=torch.int64)
-    head[0], head[1] = TYPES.index(tensor.dtype), tensor.dim()
-    head[2 : 2 + tensor.dim()] = torch.tensor(tensor.shape)
-    dist.send(head, to)
-    dist.send(tensor.cpu().contiguous(), to)
-
-
-def receive(source: int) -> Tensor:
-    """What `send` sent, on the CPU."""
-    head = torch.zeros(MOST_SIDES + 2, dtype=torch.int64)
-    dist.recv(head, source)
-    kind, sides, *shape = head.tolist()
-    tensor = torch.empty(shape[:sides], dtype=TYPES[kind])
-    dist.recv(tensor, source)
-    return tensor
 
 
 def half_of_threads() -> int:
