@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import cycle
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Literal, Self
@@ -79,10 +80,14 @@ class Place:
         self._end.close()
 
     def open(self, workers: int) -> None:
-        """Start the server and its workers, which reach it through `wire` alone."""
+        """Start the server and its workers, which reach it through `wire` alone.
+
+        Of several every other one overlaps jobs.
+        """
         self.start_server()
         parts = urlsplit(self.url)
         self.wire = Proxy([(parts.hostname or "", parts.port or 0)])
+        self._overlap = cycle([False, workers > 1])
         for _ in range(workers):
             self.add_worker()
 
@@ -116,9 +121,8 @@ class Place:
         return self._server is not None and self._server.poll() is None
 
     def add_worker(self) -> None:
-        self.workers.append(
-            start_worker(self.wire.url, WORKER_KEY, self.temporary, self.witness, self._clocks[1])
-        )
+        places = (self.wire.url, WORKER_KEY, self.temporary, self.witness, self._clocks[1])
+        self.workers.append(start_worker(*places, overlap=next(self._overlap)))
 
     def replace_worker(self, chance: random.Random) -> None:
         """Let one of them die by kill -9; another one comes."""

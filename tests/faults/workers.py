@@ -25,9 +25,10 @@ forked.set_forkserver_preload(["tests.faults.workers"])
 
 
 def start_worker(
-    server_url: str, key: str, folder: Path, witness: Path, clock: Path
+    server_url: str, key: str, folder: Path, witness: Path, clock: Path, *, overlap: bool = False
 ) -> BaseProcess:
     settings = {"server_url": server_url, "worker_key": key, "data_dir": str(folder)}
+    settings["overlap"] = str(overlap)
     process = forked.Process(
         target=_run, args=(settings, str(folder), str(witness), str(clock)), daemon=True
     )

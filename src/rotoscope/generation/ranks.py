@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -195,8 +195,11 @@ class TwoRanks(Pipeline):
     def _half(self, helper: Helper, forward: Forward, inputs: Mapping[str, Any]) -> Any:
         """A single row, half of it by the helper."""
         helper.ask(inputs, half=True)
+        # No block was compiled to wait for another process.
+        eager = torch.compiler.set_stance("force_eager") if self.speed.compiled else nullcontext()
         try:
-            return forward_half(self.models.transformer, forward, WORKER, inputs)
+            with eager:
+                return forward_half(self.models.transformer, forward, WORKER, inputs)
         except PeerLostError:
             raise
         except BaseException as error:

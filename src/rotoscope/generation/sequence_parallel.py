@@ -68,12 +68,8 @@ def forward_half(
 
 @contextmanager
 def _reading_all(transformer: LTX2VideoTransformer3DModel, half: Half) -> Iterator[None]:
-    """Within this context what attends to video reads all of it.
-
-    Compiled blocks run as they are written: none was compiled to wait for another process.
-    """
+    """Within this context what attends to video reads all of it."""
     with ExitStack() as stack:
-        stack.enter_context(torch.compiler.set_stance("force_eager"))
         for attention, rope in READ_WITH.items():
             layer = getattr(transformer, rope)
             places = _Places(layer.forward, half)
