@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rotoscope.errors import OperatorError
 from rotoscope.generation import ranks
 from rotoscope.generation.pipeline import Pipeline
 from rotoscope.generation.plan import Choices
@@ -120,6 +121,12 @@ def test_halves_of_a_guess_make_the_whole(
     assert_alike(make(halves, perturbed), make(pipeline, perturbed))
     assert_alike(make(halves, plain), make(pipeline, plain))
     assert halves.helper
+
+
+def test_halves_need_two_processes(mini_home: Path) -> None:
+    """An operator who asked for less than that takes is told."""
+    with pytest.raises(OperatorError, match="RANKS=2"):
+        open_pipeline(Settings(data_dir=mini_home, device="cpu", sequence_parallel=True))
 
 
 def halved(monkeypatch: pytest.MonkeyPatch) -> list[int]:

@@ -52,8 +52,10 @@ def open_pipeline(settings: Settings) -> Pipeline:
     """The configured checkpoint, in as many processes as the operator asked for.
 
     Raises:
-        OperatorError: It cannot be opened, here or by the helper.
+        OperatorError: It cannot be opened, here or by the helper, or nothing would be halved.
     """
+    if settings.sequence_parallel and settings.ranks == 1:
+        raise OperatorError("ROTOSCOPE_SEQUENCE_PARALLEL needs ROTOSCOPE_RANKS=2.")
     return Pipeline.open(settings) if settings.ranks == 1 else TwoRanks.start(settings)
 
 
